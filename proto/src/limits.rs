@@ -1,0 +1,48 @@
+//! Every limit of the product in one file, with its unit and its reason.
+
+/// Characters in a name: a DNS label.
+pub const NAME_MAX: usize = 63;
+/// Bytes of one log entry: bounds the time one append and one resend may take.
+pub const LOG_ENTRY_MAX_BYTES: usize = 1 << 20;
+/// Bytes of one config or one secret: Swarm's limit, so that files move over unchanged.
+pub const BLOB_MAX_BYTES: usize = 500 * 1024;
+/// Bytes of one manifest file before it is parsed.
+pub const MANIFEST_MAX_BYTES: usize = 1 << 20;
+/// Depth of nesting in a manifest.
+pub const MANIFEST_MAX_DEPTH: usize = 64;
+/// Services in one project.
+pub const SERVICES_PER_PROJECT_MAX: usize = 500;
+/// Replicas of one service.
+pub const REPLICAS_MAX: u32 = 10_000;
+/// Releases kept per project.
+pub const RELEASES_KEPT: usize = 10;
+/// Events kept in State's ring.
+pub const EVENTS_KEPT: usize = 10_000;
+/// Client sessions whose outcomes are remembered.
+pub const CLIENT_SESSIONS_KEPT: usize = 10_000;
+/// Outcomes remembered per client session.
+pub const OUTCOMES_PER_SESSION_KEPT: usize = 64;
+/// Commands in one log entry.
+pub const BATCH_MAX_COMMANDS: usize = 256;
+/// Bytes of commands in one log entry.
+pub const BATCH_MAX_BYTES: usize = 512 * 1024;
+/// Bytes of one gRPC message on any door.
+pub const MESSAGE_MAX_BYTES: usize = 8 << 20;
+/// Milliseconds a node may be silent before it is lost.
+pub const LEASE_MS: u64 = 3_000;
+/// Milliseconds between an agent's heartbeats: three fit into a lease.
+pub const HEARTBEAT_MS: u64 = 1_000;
+/// Milliseconds an address rests after its task's stop is confirmed.
+pub const ADDRESS_REST_MS: u64 = 60_000;
+/// First delay of a restart that backs off, in milliseconds. The very first restart has none.
+pub const RESTART_BACKOFF_FIRST_MS: u64 = 100;
+/// Longest delay of a restart that backs off, in milliseconds.
+pub const RESTART_BACKOFF_MAX_MS: u64 = 60_000;
+/// A container that ran this long, in milliseconds, starts its backoff from the beginning.
+pub const RESTART_BACKOFF_RESET_MS: u64 = 60_000;
+/// Failures in a row on one node before another node is tried.
+pub const ESCALATE_AFTER_FAILURES: u32 = 5;
+/// Time to live of a DNS answer in seconds, also of a negative one.
+pub const DNS_TTL_S: u32 = 1;
+/// Grace before SIGKILL when the manifest does not say, in milliseconds (Compose's default).
+pub const STOP_GRACE_DEFAULT_MS: u64 = 10_000;

@@ -1,0 +1,391 @@
+//! What a user asked for, resolved and typed: the form in which a manifest leaves ctl and lives in State.
+//!
+//! Never knows YAML, the wire or Docker. `cli/manifest` lowers into it, admission judges it, the agent translates it.
+//! Rules of the keys: Compose Specification, sections 05 (services) to 09 (secrets).
+
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::id::{BlobDigest, ProjectName, ServiceName};
+
+/// A whole project as applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectSpec {
+    /// Its name.
+    pub name: ProjectName,
+    /// Its services by name.
+    pub services: BTreeMap<ServiceName, ServiceSpec>,
+    /// Its named volumes.
+    pub volumes: BTreeMap<String, VolumeSpec>,
+    /// Its networks' names, `default` among them when a service uses it.
+    pub networks: BTreeSet<String>,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceSpec {
+    /// What changes only by replacing the container.
+    pub container: Arc<ContainerSpec>,
+    /// How many.
+    pub replicas: u32,
+    /// When its process ends, what then.
+    pub restart: RestartPolicy,
+    /// How its health is judged.
+    pub health: HealthSpec,
+    /// Ports published on hosts.
+    pub ports: Vec<PortSpec>,
+    /// Ports it serves inside, for SRV records and the wiser error message.
+    pub expose: Vec<ExposedPort>,
+    /// What must be so before it starts the first time in a release.
+    pub depends_on: BTreeMap<ServiceName, Dependency>,
+    /// What the scheduler must keep free for each of its tasks.
+    pub reservations: Reservations,
+    /// Networks it is on, by the manifest's names.
+    pub networks: BTreeSet<String>,
+}
+
+/// The part of a service whose change needs a new container. Its hash tells whether one does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerSpec {
+    /// Image reference as written.
+    pub image: String,
+    /// Identity of the image's content when it was built on this machine (`sha256:...`), empty when it is pulled:
+    /// a rebuilt image under the same name is a change.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub image_id: String,
+    /// When to pull.
+    pub pull: PullPolicy,
+    /// Arguments; `None` takes the image's.
+    pub command: Option<Vec<String>>,
+    /// Entry point; `None` takes the image's, an empty list clears it.
+    pub entrypoint: Option<Vec<String>>,
+    /// Environment variables.
+    pub environment: BTreeMap<String, String>,
+    /// The user's labels.
+    pub labels: BTreeMap<String, String>,
+    /// Host name inside; `None` takes `SERVICE-SLOT`.
+    pub hostname: Option<String>,
+    /// Container name asked for; honoured when there is one replica.
+    pub container_name: Option<String>,
+    /// `UID[:GID]` or names.
+    pub user: Option<String>,
+    /// Working directory.
+    pub working_dir: Option<String>,
+    /// Time between the stop signal and SIGKILL, in milliseconds.
+    pub stop_grace_ms: u64,
+    /// Signal that asks it to stop; `None` takes the image's or SIGTERM.
+    pub stop_signal: Option<String>,
+    /// Run an init process as PID 1.
+    pub init: bool,
+    /// Mount the root file system read-only.
+    pub read_only: bool,
+    /// Volumes, host paths and tmpfs.
+    pub mounts: Vec<Mount>,
+    /// Configs and secrets as files.
+    pub files: Vec<FileMount>,
+    /// Upper limits.
+    pub limits: Limits,
+}
+
+/// When an image is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum PullPolicy {
+    /// When it is absent on the node.
+    #[default]
+    Missing,
+    /// Before every create.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// Something mounted into a container.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// What.
+    pub source: MountSource,
+    /// Absolute path inside.
+    pub target: String,
+    /// No writing.
+    pub read_only: bool,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountSource {
+    /// A named volume of the project, by the manifest's name.
+    Volume {
+        /// Key under `volumes:`.
+        name: String,
+    },
+    /// A volume without a name, that lives as long as its task.
+    Anonymous,
+    /// A host path, absolute.
+    Bind {
+        /// Path on the host.
+        path: String,
+        /// Make the directory when it is absent (Compose's short form does).
+        create: bool,
+    },
+    /// Memory.
+    Tmpfs {
+        /// Limit in bytes; `None`: half of memory.
+        size_bytes: Option<u64>,
+        /// Permission bits.
+        mode: Option<u32>,
+    },
+}
+
+/// A config or secret as a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileMount {
+    /// Config or secret.
+    pub kind: BlobKind,
+    /// Key under `configs:` or `secrets:`.
+    pub name: String,
+    /// Its content.
+    pub digest: BlobDigest,
+    /// Absolute path inside.
+    pub target: String,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits: 0400 for a secret, 0444 for a config unless written.
+    pub mode: u32,
+}
+
+/// What a blob is: secrets are sealed and kept in memory file systems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlobKind {
+    /// Readable configuration.
+    Config,
+    /// A secret.
+    Secret,
+}
+
+/// Upper limits enforced by the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Thousandths of a processor.
+    pub cpu_millis: Option<u64>,
+    /// Bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<i64>,
+}
+
+/// What placement sets aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Reservations {
+    /// Thousandths of a processor.
+    pub cpu_millis: u64,
+    /// Bytes.
+    pub memory_bytes: u64,
+}
+
+/// What happens when the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartPolicy {
+    /// Start it again, whatever its exit code. The default here.
+    #[default]
+    Always,
+    /// Start it again after a non-zero exit, at most so many times in a row (0: without limit).
+    OnFailure {
+        /// Highest number of restarts.
+        max: u32,
+    },
+    /// Leave it: exit 0 is complete, another code is failed.
+    No,
+}
+
+/// How health is judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthSpec {
+    /// The image's HEALTHCHECK, if it has one.
+    #[default]
+    FromImage,
+    /// None, also when the image has one.
+    Disabled,
+    /// This one.
+    Check(HealthCheck),
+}
+
+/// A health check, run by the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub probe: Probe,
+    /// Time between checks once one succeeded.
+    pub interval_ms: u64,
+    /// Time one check may take.
+    pub timeout_ms: u64,
+    /// Failures in a row that make it unhealthy.
+    pub retries: u32,
+    /// Time after the start in which failures do not count.
+    pub start_period_ms: u64,
+    /// Time between checks until the first success.
+    pub start_interval_ms: u64,
+}
+
+/// What a check asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Probe {
+    /// A command inside the container; exit 0 is healthy.
+    Exec {
+        /// Program and arguments. A shell form is lowered to `/bin/sh -c`.
+        argv: Vec<String>,
+    },
+    /// GET answers 200 to 399.
+    Http {
+        /// Port inside.
+        port: u16,
+        /// Path, `/` first.
+        path: String,
+    },
+    /// A connection is accepted.
+    Tcp {
+        /// Port inside.
+        port: u16,
+    },
+}
+
+/// A published port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortSpec {
+    /// Name, for SRV records.
+    pub name: Option<String>,
+    /// Port inside.
+    pub target: u16,
+    /// Port on the host; 0: any free one, chosen by the agent and shown.
+    pub published: u16,
+    /// Address on the host as written; `None`: all.
+    pub host_ip: Option<IpAddr>,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Who forwards.
+    pub mode: PortMode,
+}
+
+/// A transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// `tcp` or `udp`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+}
+
+/// Who forwards a published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum PortMode {
+    /// The agent, over all ready endpoints.
+    #[default]
+    Ingress,
+    /// Docker's own binding, to the task on that host: one task of it per host.
+    Host,
+}
+
+/// A port served inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExposedPort {
+    /// Port inside.
+    pub port: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+}
+
+/// What a service waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dependency {
+    /// What must be so.
+    pub condition: DependencyCondition,
+    /// Absent dependency: an error (true) or a notice (false).
+    pub required: bool,
+}
+
+/// What must be so of a dependency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DependencyCondition {
+    /// Every replica's process runs.
+    Started,
+    /// Every replica is healthy.
+    Healthy,
+    /// It ran and exited 0.
+    Completed,
+}
+
+/// A named volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeSpec {
+    /// Name in Docker; `None`: `PROJECT_NAME`, as Compose names it.
+    pub docker_name: Option<String>,
+    /// It exists already and is neither made nor removed.
+    pub external: bool,
+    /// The user's labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl VolumeSpec {
+    /// The name in Docker of the project's volume `key`.
+    pub fn name_in_docker(&self, project: &ProjectName, key: &str) -> String {
+        self.docker_name.clone().unwrap_or_else(|| format!("{project}_{key}"))
+    }
+}
+
+impl ContainerSpec {
+    /// 16 hexadecimal digits that differ when a new container is needed.
+    pub fn hash(&self) -> String {
+        crate::digest::short_hash(self)
+    }
+}
+
+impl Default for ServiceSpec {
+    fn default() -> Self {
+        ServiceSpec {
+            container: Arc::default(),
+            replicas: 1,
+            restart: RestartPolicy::default(),
+            health: HealthSpec::default(),
+            ports: Vec::new(),
+            expose: Vec::new(),
+            depends_on: BTreeMap::new(),
+            reservations: Reservations::default(),
+            networks: BTreeSet::new(),
+        }
+    }
+}
