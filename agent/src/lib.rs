@@ -1,1 +1,3 @@
-//! Placeholder.
+//! A node: keeps what it is assigned running on its Docker Engine, answers names and forwards ports.
+
+pub mod runtime;
