@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The control plane: State replicated by Raft, one task that leads, and two doors.
+
+pub mod engine;

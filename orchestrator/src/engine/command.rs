@@ -1,0 +1,106 @@
+//! The vocabulary of the Raft log. A new variant or field raises `State.version` before it may be proposed.
+
+use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, RequestId, ServiceKey, TaskId};
+use proto::node::{NodeConditions, NodeInfo};
+use proto::revision::{Time, Wall};
+use proto::spec::{BlobKind, ProjectSpec};
+use proto::task_state::TaskStatus;
+use serde::{Deserialize, Serialize};
+
+use super::model::{Content, Ranges};
+use super::plan::Plan;
+
+/// A command with the time it was accepted at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stamped {
+    /// Cluster time: never goes back, stands still while nobody leads.
+    pub at: Time,
+    /// Wall time, for display and expiry.
+    pub wall: Wall,
+    /// Who asked; resending under the same id is answered with the first outcome.
+    pub request: Option<RequestId>,
+    /// What.
+    pub command: Command,
+}
+
+/// One change of State.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// The first command of a cluster.
+    Bootstrap {
+        /// Its id, drawn by the first server.
+        cluster: ClusterId,
+        /// Its address ranges.
+        ranges: Ranges,
+    },
+    /// Content of a config or secret.
+    PutBlob {
+        /// Its address.
+        digest: BlobDigest,
+        /// Config or secret.
+        kind: BlobKind,
+        /// Its bytes; a secret's are sealed.
+        content: Content,
+    },
+    /// Creates or changes a project.
+    PutProject {
+        /// What is wanted.
+        spec: Box<ProjectSpec>,
+        /// Refuse unless this is the present release.
+        expected_release: Option<u64>,
+        /// Remove services that the spec does not name.
+        prune: bool,
+    },
+    /// Removes a project.
+    DeleteProject {
+        /// Which.
+        project: ProjectName,
+        /// Its named volumes too.
+        volumes: bool,
+    },
+    /// Removes a service.
+    DeleteService {
+        /// Which.
+        service: ServiceKey,
+    },
+    /// Sets the number of replicas.
+    ScaleService {
+        /// Of which.
+        service: ServiceKey,
+        /// To how many.
+        replicas: u32,
+    },
+    /// A node came, or came back with another fingerprint.
+    RegisterNode {
+        /// What it says of itself.
+        info: NodeInfo,
+    },
+    /// What a node says of its tasks.
+    ReportStatuses {
+        /// Which node.
+        node: NodeId,
+        /// Task by task.
+        reports: Vec<(TaskId, TaskStatus)>,
+    },
+    /// What a node says of itself.
+    ReportConditions {
+        /// Which node.
+        node: NodeId,
+        /// What.
+        conditions: NodeConditions,
+    },
+    /// What reconcile decided.
+    ApplyPlan {
+        /// The plan.
+        plan: Plan,
+    },
+}
+
+impl Command {
+    /// The State version from which on this command may be proposed.
+    pub fn version(&self) -> u32 {
+        1
+    }
+}

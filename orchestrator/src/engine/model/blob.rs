@@ -1,0 +1,51 @@
+//! Content of configs and secrets, addressed by digest. Secrets are sealed before they reach a command.
+
+use proto::id::BlobDigest;
+use proto::revision::{Revision, Time};
+use proto::spec::BlobKind;
+use serde::{Deserialize, Serialize};
+
+/// One config's or secret's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blob {
+    /// Its address.
+    pub digest: BlobDigest,
+    /// Config or secret.
+    pub kind: BlobKind,
+    /// Its bytes.
+    pub content: Content,
+    /// When it came, or was last named again: what nobody refers to is reaped some time after.
+    pub put_at: Time,
+    /// Revision that put it.
+    pub modified: Revision,
+}
+
+/// Bytes, in the clear or sealed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// A config's bytes.
+    Plain {
+        /// As they are.
+        bytes: Vec<u8>,
+    },
+    /// A secret's bytes, encrypted and authenticated.
+    Sealed {
+        /// Which key opens it.
+        key_id: String,
+        /// 24 bytes, drawn for this sealing.
+        nonce: Vec<u8>,
+        /// XChaCha20-Poly1305 over the content, with the digest as associated data.
+        bytes: Vec<u8>,
+    },
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Content::Plain { bytes } => write!(f, "Plain({} bytes)", bytes.len()),
+            Content::Sealed { key_id, bytes, .. } => write!(f, "Sealed({} bytes, key {key_id})", bytes.len()),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The unit of apply, rollback and naming.
+
+use proto::id::ProjectName;
+use proto::revision::{Revision, Uid, Wall};
+use proto::spec::{ProjectSpec, VolumeSpec};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    /// Its name.
+    pub name: ProjectName,
+    /// Identity for its whole life.
+    pub uid: Uid,
+    /// Number of the present release.
+    pub release: u64,
+    /// The last releases, oldest first, at most `limits::RELEASES_KEPT`.
+    pub releases: Vec<Release>,
+    /// Set once it is to go.
+    pub deletion: Option<Deletion>,
+    /// When the present release was applied.
+    pub applied_at: Wall,
+    /// Last revision that changed it.
+    pub modified: Revision,
+}
+
+/// The n-th applied version of a project, whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Counted from 1.
+    pub number: u64,
+    /// When it was applied.
+    pub at: Wall,
+    /// What was applied.
+    pub spec: Arc<ProjectSpec>,
+}
+
+/// How a project goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deletion {
+    /// Its named volumes go too.
+    pub volumes: bool,
+}
+
+impl Project {
+    /// The present release's spec.
+    pub fn spec(&self) -> &Arc<ProjectSpec> {
+        &self.releases.last().expect("a project is made with its first release").spec
+    }
+
+    /// The present release's volumes.
+    pub fn volumes(&self) -> &BTreeMap<String, VolumeSpec> {
+        &self.spec().volumes
+    }
+}

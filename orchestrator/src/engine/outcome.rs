@@ -1,0 +1,136 @@
+//! What became of a command. There are no errors in the engine: a refusal is an outcome.
+
+use proto::id::{NodeId, ProjectName, ServiceKey, ServiceName};
+use proto::revision::Revision;
+use serde::{Deserialize, Serialize};
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// State is as asked; `changed` says whether it was not before.
+    Done {
+        /// The revision after it.
+        revision: Revision,
+        /// Something changed.
+        changed: bool,
+    },
+    /// A project was applied.
+    Project {
+        /// The revision after it.
+        revision: Revision,
+        /// Its release now.
+        release: u64,
+        /// Something changed.
+        changed: bool,
+        /// Service by service.
+        services: Vec<(ServiceName, ServiceChange)>,
+        /// What the operator should know.
+        notices: Vec<String>,
+    },
+    /// A plan was applied, change by change.
+    Plan {
+        /// The revision after it.
+        revision: Revision,
+        /// How many changes were accepted.
+        accepted: u32,
+        /// The others: index in the plan, and what no longer held.
+        rejected: Vec<(u32, String)>,
+    },
+    /// Nothing changed.
+    Rejected(Rejection),
+}
+
+/// What an apply does to one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceChange {
+    /// It is new.
+    Created,
+    /// It gets new containers.
+    Replaced,
+    /// It changes without new containers.
+    Updated,
+    /// As before.
+    Unchanged,
+    /// It goes.
+    Removed,
+}
+
+impl ServiceChange {
+    /// The word on the wire and on screens.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServiceChange::Created => "created",
+            ServiceChange::Replaced => "replaced",
+            ServiceChange::Updated => "updated",
+            ServiceChange::Unchanged => "unchanged",
+            ServiceChange::Removed => "removed",
+        }
+    }
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Rejection {
+    /// The spec is not acceptable.
+    #[error("{}", .0.first().map_or_else(String::new, ToString::to_string))]
+    Inadmissible(Vec<FieldProblem>),
+    /// There is no such project.
+    #[error("project `{0}` does not exist")]
+    NoProject(ProjectName),
+    /// There is no such service.
+    #[error("service `{0}` does not exist")]
+    NoService(ServiceKey),
+    /// There is no such node.
+    #[error("node {0} is not registered")]
+    NoNode(NodeId),
+    /// It is being deleted.
+    #[error("project `{0}` is being deleted; apply it again once it is gone")]
+    Deleting(ProjectName),
+    /// Somebody else was faster.
+    #[error("project `{project}` is at release {present}, not {expected} as expected; read it again and decide anew")]
+    ReleaseMoved {
+        /// Which project.
+        project: ProjectName,
+        /// Where it is.
+        present: u64,
+        /// Where the caller thought it was.
+        expected: u64,
+    },
+    /// The outcome of this request was forgotten: it may have been done, and is not done again.
+    #[error("the outcome of this request is no longer known; look at the present state before asking again")]
+    Forgotten,
+    /// A cluster is bootstrapped once.
+    #[error("this cluster is already bootstrapped")]
+    AlreadyBootstrapped,
+    /// All subnets are given away.
+    #[error("the container range has no free subnet for another node")]
+    RangeExhausted,
+    /// The State is older than the command needs.
+    #[error("this needs state version {needed}, the cluster is at {present}; upgrade every server first")]
+    TooNew {
+        /// Needed.
+        needed: u32,
+        /// Present.
+        present: u32,
+    },
+}
+
+/// What is wrong with one field of a spec.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldProblem {
+    /// Path in the spec, such as `services.web.ports[0]`.
+    pub field: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl std::fmt::Display for FieldProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}

@@ -1,0 +1,90 @@
+//! What is free as a plan spends it, so that two placements of one plan see each other.
+
+use proto::id::{NodeId, ServiceKey};
+use proto::spec::{PortSpec, Protocol, Reservations};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::engine::model::{Node, Service, Task};
+use crate::engine::state::State;
+
+/// Free capacity by node.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    nodes: BTreeMap<NodeId, Used>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Used {
+    reserved: Reservations,
+    tasks: u32,
+    by_service: BTreeMap<ServiceKey, u32>,
+    host_ports: BTreeSet<(Protocol, u16, Option<IpAddr>)>,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Of all nodes.
+    pub fn of(state: &State) -> Ledger {
+        let mut ledger = Ledger::default();
+        for task in state.tasks() {
+            ledger.hold(task);
+        }
+        ledger
+    }
+
+    /// Of one node.
+    pub fn of_node(state: &State, node: &Node) -> Ledger {
+        let mut ledger = Ledger::default();
+        for task in state.tasks_on(node.info.id) {
+            ledger.hold(task);
+        }
+        ledger
+    }
+
+    fn hold(&mut self, task: &Task) {
+        self.spend(task.node, &task.service, &task.reservations, &task.host_ports);
+    }
+
+    /// A task of this service was placed on this node.
+    pub fn place(&mut self, node: NodeId, service: &Service) {
+        self.spend(node, &service.key, &service.spec.reservations, &service.host_ports());
+    }
+
+    fn spend(&mut self, node: NodeId, service: &ServiceKey, wanted: &Reservations, host_ports: &[PortSpec]) {
+        let used = self.nodes.entry(node).or_default();
+        used.tasks += 1;
+        used.reserved.cpu_millis += wanted.cpu_millis;
+        used.reserved.memory_bytes += wanted.memory_bytes;
+        *used.by_service.entry(service.clone()).or_default() += 1;
+        for port in host_ports.iter().filter(|p| p.published != 0) {
+            used.host_ports.insert((port.protocol, port.published, port.host_ip));
+        }
+    }
+
+    /// What is reserved on a node.
+    pub fn reserved(&self, node: NodeId) -> Reservations {
+        self.nodes.get(&node).map(|u| u.reserved).unwrap_or_default()
+    }
+
+    /// How many tasks a node has.
+    pub fn tasks(&self, node: NodeId) -> u32 {
+        self.nodes.get(&node).map_or(0, |u| u.tasks)
+    }
+
+    /// How many tasks of a service a node has.
+    pub fn tasks_of(&self, node: NodeId, service: &ServiceKey) -> u32 {
+        self.nodes.get(&node).and_then(|u| u.by_service.get(service)).copied().unwrap_or(0)
+    }
+
+    /// Is this host port taken on a node? No address means all addresses.
+    pub fn is_port_taken(&self, node: NodeId, port: &PortSpec) -> bool {
+        let Some(used) = self.nodes.get(&node) else { return false };
+        used.host_ports.iter().any(|(protocol, number, ip)| {
+            *protocol == port.protocol
+                && *number == port.published
+                && (ip.is_none() || port.host_ip.is_none() || *ip == port.host_ip)
+        })
+    }
+}

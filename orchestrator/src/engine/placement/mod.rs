@@ -1,0 +1,81 @@
+//! Choosing a node: filter, score, pick; ties by node id. Every refusal has a reason.
+
+pub mod filter;
+pub mod ledger;
+pub mod score;
+
+use proto::id::{NodeId, Slot};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::model::{Node, Service};
+use super::state::State;
+pub use filter::Refusal;
+pub use ledger::Ledger;
+
+/// Why no node took a task: how many nodes each filter refused, with one example each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Unplaceable {
+    /// Nodes asked.
+    pub nodes: u32,
+    /// Filter's word: how many nodes it refused, and the first refusal in words.
+    pub refusals: BTreeMap<String, (u32, String)>,
+}
+
+/// Chooses a node for one slot, or says why there is none. `avoid`: a node not to be chosen.
+pub fn place(
+    state: &State,
+    ledger: &Ledger,
+    service: &Service,
+    slot: Slot,
+    avoid: Option<NodeId>,
+) -> Result<NodeId, Unplaceable> {
+    let mut why = Unplaceable::default();
+    let mut best: Option<(score::Score, NodeId)> = None;
+    for node in state.nodes() {
+        why.nodes += 1;
+        let verdict = match avoid {
+            Some(avoided) if avoided == node.info.id => Err(Refusal::Avoided),
+            _ => filter::judge(state, ledger, service, slot, node),
+        };
+        match verdict {
+            Ok(()) => {
+                let candidate = (score::score(ledger, service, node), node.info.id);
+                if best.as_ref().is_none_or(|b| candidate < *b) {
+                    best = Some(candidate);
+                }
+            }
+            Err(refusal) => {
+                let entry = why.refusals.entry(refusal.kind().to_owned()).or_insert((0, refusal.to_string()));
+                entry.0 += 1;
+            }
+        }
+    }
+    best.map(|(_, node)| node).ok_or(why)
+}
+
+/// Would this node take the task as State is now? The same filters that placed it.
+pub fn fits_now(state: &State, service: &Service, slot: Slot, node: &Node) -> Result<(), Refusal> {
+    let ledger = Ledger::of_node(state, node);
+    filter::judge(state, &ledger, service, slot, node)
+}
+
+impl fmt::Display for Unplaceable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.nodes == 0 {
+            return write!(f, "there is no node");
+        }
+        write!(f, "0 of {} node{} can hold it: ", self.nodes, if self.nodes == 1 { "" } else { "s" })?;
+        for (i, (count, example)) in self.refusals.values().enumerate() {
+            if i > 0 {
+                write!(f, "; ")?;
+            }
+            match self.nodes {
+                1 => write!(f, "{example}")?,
+                _ => write!(f, "{count}: {example}")?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! Desired against observed: the ordered list of passes. Reads like a table of contents.
+//!
+//! Sees the whole State, never an event: start, failover and steady running are one code path.
+
+mod liveness;
+mod order;
+mod reap;
+mod removal;
+mod replicas;
+mod strangers;
+
+use proto::id::{NodeId, ServiceKey, ServiceName, Slot};
+use proto::revision::Time;
+use std::collections::BTreeSet;
+
+use super::lease::Leases;
+use super::model::Service;
+use super::placement::{Ledger, Unplaceable};
+use super::plan::{Change, Plan, Planned, Requires, Unplaced};
+use super::reason::Reason;
+use super::state::State;
+
+pub use order::{blocking_gates, is_condition_met};
+pub use replicas::slot_order;
+
+/// Changes in one plan at most: keeps its log entry well below the limit. The rest follows in the next.
+const PLAN_MAX_CHANGES: usize = 2_000;
+
+/// What is to be done now. The same arguments give the same plan.
+pub fn reconcile(state: &State, leases: &Leases, now: Time) -> Plan {
+    let mut draft = Draft::new(state);
+    liveness::pass(&mut draft, leases, now);
+    strangers::pass(&mut draft);
+    order::pass(&mut draft);
+    replicas::pass(&mut draft);
+    removal::pass(&mut draft);
+    reap::pass(&mut draft, now);
+    draft.finish()
+}
+
+/// When reconcile could change its mind although nothing is applied; `None`: never.
+pub fn next_deadline(state: &State, leases: &Leases, now: Time) -> Option<Time> {
+    let lease = liveness::next_deadline(state, leases, now);
+    let reap = reap::next_deadline(state, now);
+    [lease, reap].into_iter().flatten().min()
+}
+
+/// A plan in the making: what the passes share.
+struct Draft<'a> {
+    state: &'a State,
+    ledger: Ledger,
+    /// Gates opened by this plan.
+    opened: BTreeSet<(ServiceKey, ServiceName)>,
+    /// Nodes that this plan marks: their tasks are judged by the next.
+    marked: BTreeSet<NodeId>,
+    plan: Plan,
+}
+
+// === impl Draft ===
+
+impl<'a> Draft<'a> {
+    fn new(state: &'a State) -> Draft<'a> {
+        Draft {
+            state,
+            ledger: Ledger::of(state),
+            opened: BTreeSet::new(),
+            marked: BTreeSet::new(),
+            plan: Plan { base: state.revision(), ..Plan::default() },
+        }
+    }
+
+    fn change(&mut self, change: Change, requires: Vec<Requires>, reason: Reason) {
+        if self.plan.changes.len() < PLAN_MAX_CHANGES {
+            self.plan.changes.push(Planned { change, requires, reason });
+        }
+    }
+
+    fn cannot_place(&mut self, service: &Service, slot: Slot, why: Unplaceable) {
+        self.plan.unplaced.push(Unplaced { service: service.key.clone(), slot, why });
+    }
+
+    fn finish(self) -> Plan {
+        self.plan
+    }
+}

@@ -1,0 +1,83 @@
+//! The single writer of State: one command, one outcome. Total: there is no command without an outcome.
+//!
+//! One file per family of commands. Never starts anything.
+
+mod conditions;
+mod node;
+mod plan;
+mod project;
+mod status;
+
+pub(crate) use plan::has_free_address;
+pub(crate) use status::exit_words;
+
+use super::clients::Recall;
+use super::{STATE_VERSION, State};
+use crate::engine::command::{Command, Stamped};
+use crate::engine::model::Blob;
+use crate::engine::outcome::{Outcome, Rejection};
+use std::sync::Arc;
+
+/// Applies one command. The same State and command give the same State and outcome on every server.
+pub fn apply(state: &mut State, stamped: &Stamped) -> Outcome {
+    if let Some(request) = stamped.request {
+        match state.clients.recall(request) {
+            Recall::New => {}
+            Recall::Known(outcome) => return *outcome,
+            Recall::Forgotten => return Outcome::Rejected(Rejection::Forgotten),
+        }
+    }
+    state.clock = state.clock.max(stamped.at);
+    state.wall = state.wall.max(stamped.wall);
+    state.revision.0 += 1;
+    let outcome = dispatch(state, &stamped.command);
+    if let Some(request) = stamped.request {
+        state.clients.remember(request, &outcome);
+    }
+    #[cfg(debug_assertions)]
+    {
+        let broken = super::invariant::violations(state);
+        assert!(broken.is_empty(), "after {:?}: {broken:#?}", stamped.command);
+    }
+    outcome
+}
+
+fn dispatch(state: &mut State, command: &Command) -> Outcome {
+    if command.version() > state.version {
+        return Outcome::Rejected(Rejection::TooNew { needed: command.version(), present: state.version });
+    }
+    match command {
+        Command::Bootstrap { cluster, ranges } => {
+            if state.cluster.is_some() {
+                return Outcome::Rejected(Rejection::AlreadyBootstrapped);
+            }
+            state.version = STATE_VERSION;
+            state.cluster = Some(*cluster);
+            state.ranges = Some(*ranges);
+            done(state, true)
+        }
+        Command::PutBlob { digest, kind, content } => {
+            let blob = Blob {
+                digest: digest.clone(),
+                kind: *kind,
+                content: content.clone(),
+                put_at: state.clock,
+                modified: state.revision,
+            };
+            let changed = state.blobs.insert(digest.clone(), Arc::new(blob)).is_none();
+            done(state, changed)
+        }
+        Command::PutProject { spec, expected_release, prune } => project::put(state, spec, *expected_release, *prune),
+        Command::DeleteProject { project, volumes } => project::delete(state, project, *volumes),
+        Command::DeleteService { service } => project::delete_service(state, service),
+        Command::ScaleService { service, replicas } => project::scale(state, service, *replicas),
+        Command::RegisterNode { info } => node::register(state, info),
+        Command::ReportStatuses { node, reports } => status::report(state, *node, reports),
+        Command::ReportConditions { node, conditions } => conditions::report(state, *node, conditions),
+        Command::ApplyPlan { plan } => plan::apply_plan(state, plan),
+    }
+}
+
+fn done(state: &State, changed: bool) -> Outcome {
+    Outcome::Done { revision: state.revision, changed }
+}

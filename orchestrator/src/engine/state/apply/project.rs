@@ -1,0 +1,220 @@
+//! Commands about projects and services: what operators ask for.
+
+use proto::id::{ProjectName, ServiceKey, ServiceName};
+use proto::limits::{RELEASES_KEPT, REPLICAS_MAX};
+use proto::spec::{ProjectSpec, ServiceSpec};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{State, done};
+use crate::engine::admission;
+use crate::engine::model::service::{replacement_hash, volumes_used};
+use crate::engine::model::{Deletion, Project, Release, Service};
+use crate::engine::outcome::{FieldProblem, Outcome, Rejection, ServiceChange};
+
+/// Creates a project or changes it.
+pub(super) fn put(state: &mut State, spec: &ProjectSpec, expected: Option<u64>, prune: bool) -> Outcome {
+    let present = state.projects.get(&spec.name).cloned();
+    if let Some(refusal) = refuse_put(present.as_deref(), spec, expected) {
+        return Outcome::Rejected(refusal);
+    }
+    let (spec, notices) = with_kept_services(present.as_deref(), spec, prune);
+    let problems = admission::admit(state, &spec);
+    if !problems.is_empty() {
+        return Outcome::Rejected(Rejection::Inadmissible(problems));
+    }
+    let services = put_services(state, &spec);
+    let unchanged = present.as_ref().is_some_and(|p| **p.spec() == spec);
+    if !unchanged {
+        put_release(state, present.as_deref(), spec.clone());
+    }
+    let release = state.projects.get(&spec.name).map_or(0, |p| p.release);
+    Outcome::Project { revision: state.revision, release, changed: !unchanged, services, notices }
+}
+
+fn refuse_put(present: Option<&Project>, spec: &ProjectSpec, expected: Option<u64>) -> Option<Rejection> {
+    if present.is_some_and(|p| p.deletion.is_some()) {
+        return Some(Rejection::Deleting(spec.name.clone()));
+    }
+    let release = present.map_or(0, |p| p.release);
+    match expected {
+        Some(expected) if expected != release => {
+            Some(Rejection::ReleaseMoved { project: spec.name.clone(), present: release, expected })
+        }
+        _ => None,
+    }
+}
+
+/// Services that a spec does not name stay unless pruning is asked for: absence never removes.
+fn with_kept_services(present: Option<&Project>, spec: &ProjectSpec, prune: bool) -> (ProjectSpec, Vec<String>) {
+    let mut whole = spec.clone();
+    let mut notices = Vec::new();
+    let Some(present) = present.filter(|_| !prune) else { return (whole, notices) };
+    let before = present.spec();
+    for (name, service) in &before.services {
+        if !whole.services.contains_key(name) {
+            notices.push(format!("service `{name}` is not in the file any more and stays; --prune removes it"));
+            for (key, volume) in volumes_used(service, &before.volumes) {
+                whole.volumes.entry(key).or_insert(volume);
+            }
+            whole.networks.extend(service.networks.iter().cloned());
+            whole.services.insert(name.clone(), service.clone());
+        }
+    }
+    (whole, notices)
+}
+
+fn put_services(state: &mut State, spec: &ProjectSpec) -> Vec<(ServiceName, ServiceChange)> {
+    let mut changes = BTreeMap::new();
+    for (name, wanted) in &spec.services {
+        let key = ServiceKey { project: spec.name.clone(), service: name.clone() };
+        changes.insert(name.clone(), put_service(state, key, wanted, spec));
+    }
+    let surplus: Vec<Arc<Service>> =
+        state.services_of(&spec.name).filter(|s| !spec.services.contains_key(&s.key.service)).cloned().collect();
+    for service in surplus {
+        if !service.removing {
+            changes.insert(service.key.service.clone(), ServiceChange::Removed);
+            mark_removing(state, &service);
+        }
+    }
+    changes.into_iter().collect()
+}
+
+fn put_service(state: &mut State, key: ServiceKey, wanted: &ServiceSpec, project: &ProjectSpec) -> ServiceChange {
+    let volumes = volumes_used(wanted, &project.volumes);
+    let spec_hash = replacement_hash(wanted, &volumes);
+    let present = state.services.get(&key).cloned();
+    let change = match present.as_deref() {
+        None => ServiceChange::Created,
+        Some(p) if p.removing => ServiceChange::Created,
+        Some(p) if p.spec_hash != spec_hash => ServiceChange::Replaced,
+        Some(p) if *p.spec != *wanted => ServiceChange::Updated,
+        Some(_) => return ServiceChange::Unchanged,
+    };
+    let fresh = matches!(change, ServiceChange::Created | ServiceChange::Replaced);
+    let mut gates = present.as_ref().filter(|_| !fresh).map(|p| p.gates.clone()).unwrap_or_default();
+    gates.retain(|dependency, _| wanted.depends_on.contains_key(dependency));
+    let service = Service {
+        uid: present.as_ref().map_or(state.uid(), |p| p.uid),
+        spec: Arc::new(wanted.clone()),
+        volumes,
+        generation: present.as_ref().map_or(1, |p| p.generation + u64::from(fresh)),
+        spec_hash,
+        gates,
+        removing: false,
+        created_at: present.as_ref().map_or(state.wall, |p| p.created_at),
+        modified: state.revision,
+        key: key.clone(),
+    };
+    state.record(key.to_string(), &format!("service-{}", change.as_str()), format!("{} x {}", wanted.replicas, wanted.container.image));
+    state.services.insert(key, Arc::new(service));
+    change
+}
+
+fn put_release(state: &mut State, present: Option<&Project>, spec: ProjectSpec) {
+    let number = present.map_or(1, |p| p.release + 1);
+    let mut releases = present.map(|p| p.releases.clone()).unwrap_or_default();
+    let name = spec.name.clone();
+    releases.push(Release { number, at: state.wall, spec: Arc::new(spec) });
+    if releases.len() > RELEASES_KEPT {
+        releases.remove(0);
+    }
+    let project = Project {
+        name: name.clone(),
+        uid: present.map_or(state.uid(), |p| p.uid),
+        release: number,
+        releases,
+        deletion: None,
+        applied_at: state.wall,
+        modified: state.revision,
+    };
+    state.record(name.to_string(), "project-applied", format!("release {number}"));
+    state.projects.insert(name, Arc::new(project));
+}
+
+fn mark_removing(state: &mut State, service: &Service) {
+    let mut going = service.clone();
+    going.removing = true;
+    going.modified = state.revision;
+    state.record(going.key.to_string(), "service-removing", String::new());
+    state.services.insert(going.key.clone(), Arc::new(going));
+}
+
+/// Removes a project: its tasks stop, dependants first, then it is forgotten.
+pub(super) fn delete(state: &mut State, name: &ProjectName, volumes: bool) -> Outcome {
+    let Some(present) = state.projects.get(name).cloned() else {
+        return Outcome::Rejected(Rejection::NoProject(name.clone()));
+    };
+    let deletion = Deletion { volumes: volumes || present.deletion.is_some_and(|d| d.volumes) };
+    if present.deletion == Some(deletion) {
+        return done(state, false);
+    }
+    let project = Project { deletion: Some(deletion), modified: state.revision, ..(*present).clone() };
+    state.record(name.to_string(), "project-deleting", String::new());
+    state.projects.insert(name.clone(), Arc::new(project));
+    let services: Vec<Arc<Service>> = state.services_of(name).filter(|s| !s.removing).cloned().collect();
+    for service in services {
+        mark_removing(state, &service);
+    }
+    done(state, true)
+}
+
+/// Removes one service, as if the manifest no longer named it and pruning were asked for.
+pub(super) fn delete_service(state: &mut State, key: &ServiceKey) -> Outcome {
+    let Some((project, service)) = present(state, key) else {
+        return Outcome::Rejected(Rejection::NoService(key.clone()));
+    };
+    if service.removing {
+        return done(state, false);
+    }
+    let dependant = state.services_of(&key.project).find(|s| {
+        !s.removing && s.spec.depends_on.get(&key.service).is_some_and(|d| d.required)
+    });
+    if let Some(dependant) = dependant {
+        return Outcome::Rejected(Rejection::Inadmissible(vec![FieldProblem {
+            field: format!("services.{}", key.service),
+            message: format!("`{}` depends on it", dependant.key.service),
+            hint: format!("delete {} first, or apply a file without both", dependant.key),
+        }]));
+    }
+    mark_removing(state, &service);
+    let mut spec = (**project.spec()).clone();
+    spec.services.remove(&key.service);
+    put_release(state, Some(&project), spec);
+    done(state, true)
+}
+
+/// Sets the number of replicas, as a release of its own.
+pub(super) fn scale(state: &mut State, key: &ServiceKey, replicas: u32) -> Outcome {
+    let Some((project, service)) = present(state, key).filter(|(_, s)| !s.removing) else {
+        return Outcome::Rejected(Rejection::NoService(key.clone()));
+    };
+    if replicas > REPLICAS_MAX {
+        return Outcome::Rejected(Rejection::Inadmissible(vec![FieldProblem {
+            field: format!("services.{}.deploy.replicas", key.service),
+            message: format!("{replicas} replicas are asked for, at most {REPLICAS_MAX} are allowed"),
+            hint: "ask for fewer".to_owned(),
+        }]));
+    }
+    if service.spec.replicas == replicas {
+        return done(state, false);
+    }
+    let mut spec = (**project.spec()).clone();
+    let Some(wanted) = spec.services.get_mut(&key.service) else {
+        return Outcome::Rejected(Rejection::NoService(key.clone()));
+    };
+    wanted.replicas = replicas;
+    let problems = admission::admit(state, &spec);
+    if !problems.is_empty() {
+        return Outcome::Rejected(Rejection::Inadmissible(problems));
+    }
+    put_services(state, &spec);
+    put_release(state, Some(&project), spec);
+    done(state, true)
+}
+
+fn present(state: &State, key: &ServiceKey) -> Option<(Arc<Project>, Arc<Service>)> {
+    let project = state.projects.get(&key.project).filter(|p| p.deletion.is_none())?;
+    Some((project.clone(), state.services.get(key)?.clone()))
+}

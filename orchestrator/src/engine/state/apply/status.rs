@@ -1,0 +1,72 @@
+//! What a node says of its tasks: joined forward-only.
+
+use proto::assignment::Desired;
+use proto::id::{NodeId, TaskId};
+use proto::task_state::{Health, Phase, TaskStatus};
+use std::sync::Arc;
+
+use super::{State, done};
+use crate::engine::model::Task;
+use crate::engine::outcome::Outcome;
+
+/// Joins each report with what is known. A confirmed stop ends a task that was asked to stop.
+pub(super) fn report(state: &mut State, node: NodeId, reports: &[(TaskId, TaskStatus)]) -> Outcome {
+    let mut changed = false;
+    for (id, status) in reports {
+        let Some(known) = state.tasks.get(id).cloned() else { continue };
+        if known.node != node || !status.supersedes(&known.status) {
+            continue;
+        }
+        changed = true;
+        tell(state, &known, status);
+        if status.phase == Phase::Stopped && known.desired == Desired::Stop {
+            state.remove_task(*id);
+            continue;
+        }
+        let mut task = (*known).clone();
+        task.status = status.clone();
+        task.was_ready |= status.is_ready();
+        task.modified = state.revision;
+        state.tasks.insert(*id, Arc::new(task));
+    }
+    done(state, changed)
+}
+
+fn tell(state: &mut State, task: &Task, status: &TaskStatus) {
+    let before = &task.status;
+    let moved = (before.incarnation, before.phase) != (status.incarnation, status.phase);
+    let subject = format!("{}.{}", task.service, task.slot);
+    if moved {
+        let (kind, message) = match status.phase {
+            Phase::Running if status.incarnation > 1 => ("task-restarted", format!("start {} on its node", status.incarnation)),
+            Phase::Running => ("task-running", String::new()),
+            Phase::Exited => ("task-exited", exit_words(status)),
+            Phase::Failed => ("task-failed", status.message.clone()),
+            Phase::Stopped => ("task-stopped", String::new()),
+            Phase::Pending | Phase::Preparing | Phase::Starting => return,
+        };
+        state.record(subject, kind, message);
+    } else if before.health != status.health {
+        match status.health {
+            Health::Unhealthy => state.record(subject, "task-unhealthy", status.message.clone()),
+            Health::Healthy => state.record(subject, "task-healthy", String::new()),
+            Health::None | Health::Starting => {}
+        }
+    }
+}
+
+/// `exit code 137, out of memory: ...`
+pub(crate) fn exit_words(status: &TaskStatus) -> String {
+    let mut words = match status.exit_code {
+        Some(code) => format!("exit code {code}"),
+        None => "exit code unknown".to_owned(),
+    };
+    if status.oom_killed {
+        words.push_str(", killed for memory");
+    }
+    if !status.message.is_empty() {
+        words.push_str(": ");
+        words.push_str(&status.message);
+    }
+    words
+}

@@ -1,0 +1,111 @@
+//! Outcomes by request id, so that a resent change is answered and not done again.
+
+use imbl::OrdMap;
+use proto::id::RequestId;
+use proto::limits::{CLIENT_SESSIONS_KEPT, OUTCOMES_PER_SESSION_KEPT};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::engine::outcome::Outcome;
+
+/// Remembered outcomes of client sessions, the longest unused forgotten first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub(super) struct Clients {
+    sessions: OrdMap<u64, Arc<Session>>,
+    by_use: OrdMap<(u64, u64), ()>,
+    uses: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Session {
+    used: u64,
+    highest: u64,
+    outcomes: BTreeMap<u64, Outcome>,
+}
+
+/// What is known of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Recall {
+    /// It has not been seen.
+    New,
+    /// It was done, with this outcome.
+    Known(Box<Outcome>),
+    /// It may have been done.
+    Forgotten,
+}
+
+// === impl Clients ===
+
+impl Clients {
+    pub(super) fn recall(&self, request: RequestId) -> Recall {
+        match self.sessions.get(&request.client) {
+            None if request.sequence <= 1 => Recall::New,
+            None => Recall::Forgotten,
+            Some(session) => match session.outcomes.get(&request.sequence) {
+                Some(outcome) => Recall::Known(Box::new(outcome.clone())),
+                None if request.sequence > session.highest.saturating_sub(OUTCOMES_PER_SESSION_KEPT as u64) => Recall::New,
+                None => Recall::Forgotten,
+            },
+        }
+    }
+
+    pub(super) fn remember(&mut self, request: RequestId, outcome: &Outcome) {
+        self.uses += 1;
+        let mut session = match self.sessions.get(&request.client) {
+            Some(known) => {
+                self.by_use.remove(&(known.used, request.client));
+                (**known).clone()
+            }
+            None => Session { used: 0, highest: 0, outcomes: BTreeMap::new() },
+        };
+        session.used = self.uses;
+        session.highest = session.highest.max(request.sequence);
+        session.outcomes.insert(request.sequence, outcome.clone());
+        while session.outcomes.len() > OUTCOMES_PER_SESSION_KEPT {
+            session.outcomes.pop_first();
+        }
+        self.by_use.insert((self.uses, request.client), ());
+        self.sessions.insert(request.client, Arc::new(session));
+        while self.sessions.len() > CLIENT_SESSIONS_KEPT {
+            let Some(((used, client), ())) = self.by_use.get_min().cloned() else { break };
+            self.by_use.remove(&(used, client));
+            self.sessions.remove(&client);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::revision::Revision;
+
+    fn done(n: u64) -> Outcome {
+        Outcome::Done { revision: Revision(n), changed: true }
+    }
+
+    #[test]
+    fn a_resent_request_is_answered_with_its_first_outcome() {
+        let mut clients = Clients::default();
+        let first = RequestId { client: 7, sequence: 1 };
+        assert_eq!(clients.recall(first), Recall::New);
+        clients.remember(first, &done(5));
+        assert_eq!(clients.recall(first), Recall::Known(Box::new(done(5))));
+        assert_eq!(clients.recall(RequestId { client: 7, sequence: 2 }), Recall::New);
+    }
+
+    #[test]
+    fn what_was_forgotten_is_never_new() {
+        let mut clients = Clients::default();
+        for sequence in 1..=100 {
+            clients.remember(RequestId { client: 7, sequence }, &done(sequence));
+        }
+        assert_eq!(clients.recall(RequestId { client: 7, sequence: 1 }), Recall::Forgotten);
+        assert_eq!(clients.recall(RequestId { client: 8, sequence: 2 }), Recall::Forgotten);
+        for client in 100..100 + CLIENT_SESSIONS_KEPT as u64 {
+            clients.remember(RequestId { client, sequence: 1 }, &done(1));
+        }
+        assert_eq!(clients.sessions.len(), CLIENT_SESSIONS_KEPT);
+        assert_eq!(clients.recall(RequestId { client: 7, sequence: 101 }), Recall::Forgotten);
+    }
+}

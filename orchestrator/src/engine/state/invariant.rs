@@ -1,0 +1,125 @@
+//! Every sentence that must always hold of State. Checked after each apply in debug builds and by the simulator.
+
+use proto::assignment::Desired;
+use proto::limits::{EVENTS_KEPT, RELEASES_KEPT};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::State;
+
+/// What does not hold, in words; empty when all is well.
+pub fn violations(state: &State) -> Vec<String> {
+    let mut found = Vec::new();
+    tasks_belong(state, &mut found);
+    slots_hold_at_most_one_task_of_a_spec(state, &mut found);
+    addresses_are_unique_and_of_the_node(state, &mut found);
+    indexes_match(state, &mut found);
+    host_ports_are_unique(state, &mut found);
+    services_belong(state, &mut found);
+    histories_are_bounded(state, &mut found);
+    nothing_is_from_the_future(state, &mut found);
+    found
+}
+
+fn tasks_belong(state: &State, found: &mut Vec<String>) {
+    for task in state.tasks() {
+        if state.node(task.node).is_none() {
+            found.push(format!("{} is on unknown node {}", task.id, task.node));
+        }
+        if state.service(&task.service).is_none() {
+            found.push(format!("{} belongs to unknown service {}", task.id, task.service));
+        }
+        if task.id >= state.next_task() {
+            found.push(format!("{} has a number that was not given yet", task.id));
+        }
+    }
+}
+
+fn slots_hold_at_most_one_task_of_a_spec(state: &State, found: &mut Vec<String>) {
+    let mut seen = BTreeMap::new();
+    for task in state.tasks().filter(|t| t.desired == Desired::Run) {
+        // A replacement of a lost task shares its slot and spec, but not its node.
+        let key = (&task.service, task.slot, &task.spec_hash, task.node);
+        if let Some(other) = seen.insert(key, task.id) {
+            found.push(format!("{other} and {} fill the same slot {}.{}", task.id, task.service, task.slot));
+        }
+    }
+}
+
+fn addresses_are_unique_and_of_the_node(state: &State, found: &mut Vec<String>) {
+    let mut seen = BTreeMap::new();
+    for task in state.tasks() {
+        for address in &task.addresses {
+            if let Some(other) = seen.insert(*address, task.id) {
+                found.push(format!("{other} and {} share {address}", task.id));
+            }
+            let inside = state.node(task.node).is_some_and(|node| match address {
+                IpAddr::V4(v4) => crate::engine::model::network::task_hosts(&node.network).contains(&u32::from(*v4)),
+                IpAddr::V6(_) => true,
+            });
+            if !inside {
+                found.push(format!("{} has {address}, which is not of its node's subnet", task.id));
+            }
+        }
+    }
+}
+
+fn indexes_match(state: &State, found: &mut Vec<String>) {
+    let by_service = state.tasks().all(|t| state.by_service.contains_key(&(t.service.clone(), t.slot, t.id)));
+    let by_node = state.tasks().all(|t| state.by_node.contains_key(&(t.node, t.id)));
+    let addresses: usize = state.tasks().map(|t| t.addresses.len()).sum();
+    let sizes = state.by_service.len() == state.tasks.len()
+        && state.by_node.len() == state.tasks.len()
+        && state.by_address.len() == addresses;
+    if !(by_service && by_node && sizes) {
+        found.push("an index does not match the table of tasks".to_owned());
+    }
+}
+
+fn host_ports_are_unique(state: &State, found: &mut Vec<String>) {
+    let mut seen = BTreeSet::new();
+    for task in state.tasks() {
+        for port in task.host_ports.iter().filter(|p| p.published != 0) {
+            if !seen.insert((task.node, port.host_ip, port.protocol, port.published)) {
+                found.push(format!("{} shares host port {} on {}", task.id, port.published, task.node));
+            }
+        }
+    }
+}
+
+fn services_belong(state: &State, found: &mut Vec<String>) {
+    for service in state.services() {
+        if state.project(&service.key.project).is_none() {
+            found.push(format!("{} has no project", service.key));
+        }
+        for gate in service.gates.keys() {
+            if !service.spec.depends_on.contains_key(gate) {
+                found.push(format!("{} has a gate to {gate}, on which it does not depend", service.key));
+            }
+        }
+    }
+}
+
+fn histories_are_bounded(state: &State, found: &mut Vec<String>) {
+    if state.events.len() > EVENTS_KEPT {
+        found.push(format!("{} events are kept", state.events.len()));
+    }
+    for project in state.projects() {
+        let last = project.releases.last().map(|r| r.number);
+        if project.releases.len() > RELEASES_KEPT || last != Some(project.release) {
+            found.push(format!("project {} has a wrong history", project.name));
+        }
+    }
+}
+
+fn nothing_is_from_the_future(state: &State, found: &mut Vec<String>) {
+    let newest = [
+        state.projects().map(|p| p.modified).max(),
+        state.services().map(|s| s.modified).max(),
+        state.tasks().map(|t| t.modified).max(),
+        state.nodes().map(|n| n.modified).max(),
+    ];
+    if newest.into_iter().flatten().any(|modified| modified > state.revision()) {
+        found.push("an object was modified after the present revision".to_owned());
+    }
+}

@@ -1,0 +1,233 @@
+//! What is true: tables with one writer.
+//!
+//! Fields are private to this module; `apply` is its child and the only writer. Cloning is cheap (persistent maps),
+//! so that everyone else reads a snapshot.
+
+pub mod apply;
+mod clients;
+pub mod invariant;
+mod stored;
+
+use imbl::{OrdMap, Vector};
+use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, ServiceKey, ServiceName, Slot, TaskId};
+use proto::revision::{Epoch, Revision, Time, Uid, Wall};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::model::{Blob, Event, Node, Project, Ranges, Service, Task, Volume, VolumeKey};
+use clients::Clients;
+
+/// The newest version of State that this program understands.
+pub const STATE_VERSION: u32 = 1;
+
+/// Everything that is true, as of one revision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "stored::StoredState", from = "stored::StoredState")]
+pub struct State {
+    version: u32,
+    cluster: Option<ClusterId>,
+    ranges: Option<Ranges>,
+    epoch: Epoch,
+    revision: Revision,
+    clock: Time,
+    wall: Wall,
+    projects: OrdMap<ProjectName, Arc<Project>>,
+    services: OrdMap<ServiceKey, Arc<Service>>,
+    tasks: OrdMap<TaskId, Arc<Task>>,
+    nodes: OrdMap<NodeId, Arc<Node>>,
+    volumes: OrdMap<VolumeKey, Arc<Volume>>,
+    blobs: OrdMap<BlobDigest, Arc<Blob>>,
+    resting: OrdMap<IpAddr, Time>,
+    clients: Clients,
+    events: Vector<Arc<Event>>,
+    next_task: u64,
+    // Indexes, derived from the tables above.
+    by_service: OrdMap<(ServiceKey, Slot, TaskId), ()>,
+    by_node: OrdMap<(NodeId, TaskId), ()>,
+    by_address: OrdMap<IpAddr, TaskId>,
+}
+
+// === impl State ===
+
+impl State {
+    /// Before the first command.
+    pub fn empty() -> State {
+        State {
+            version: STATE_VERSION,
+            cluster: None,
+            ranges: None,
+            epoch: Epoch(1),
+            revision: Revision(0),
+            clock: Time(0),
+            wall: Wall(0),
+            projects: OrdMap::new(),
+            services: OrdMap::new(),
+            tasks: OrdMap::new(),
+            nodes: OrdMap::new(),
+            volumes: OrdMap::new(),
+            blobs: OrdMap::new(),
+            resting: OrdMap::new(),
+            clients: Clients::default(),
+            events: Vector::new(),
+            next_task: 1,
+            by_service: OrdMap::new(),
+            by_node: OrdMap::new(),
+            by_address: OrdMap::new(),
+        }
+    }
+
+    /// The version whose commands are allowed.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+    /// The cluster's id, once bootstrapped.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.cluster
+    }
+    /// The address ranges, once bootstrapped.
+    pub fn ranges(&self) -> Option<Ranges> {
+        self.ranges
+    }
+    /// Count of restores.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+    /// Count of applied commands.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+    /// Cluster time of the last command.
+    pub fn clock(&self) -> Time {
+        self.clock
+    }
+    /// Wall time of the last command.
+    pub fn wall(&self) -> Wall {
+        self.wall
+    }
+    /// The number the next task gets.
+    pub fn next_task(&self) -> TaskId {
+        TaskId(self.next_task)
+    }
+
+    /// All projects in order of name.
+    pub fn projects(&self) -> impl Iterator<Item = &Arc<Project>> {
+        self.projects.values()
+    }
+    /// One project.
+    pub fn project(&self, name: &ProjectName) -> Option<&Arc<Project>> {
+        self.projects.get(name)
+    }
+    /// All services in order of name.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+    /// One service.
+    pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
+        self.services.get(key)
+    }
+    /// The services of a project in order of name.
+    pub fn services_of<'a>(&'a self, project: &'a ProjectName) -> impl Iterator<Item = &'a Arc<Service>> {
+        let first = ServiceKey { project: project.clone(), service: lowest_service() };
+        self.services.range(first..).map(|(_, s)| s).take_while(move |s| &s.key.project == project)
+    }
+    /// All tasks in order of id.
+    pub fn tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks.values()
+    }
+    /// How many tasks there are.
+    pub fn task_count(&self) -> usize {
+        self.tasks.len()
+    }
+    /// One task.
+    pub fn task(&self, id: TaskId) -> Option<&Arc<Task>> {
+        self.tasks.get(&id)
+    }
+    /// The tasks of a service in order of slot, then id.
+    pub fn tasks_of<'a>(&'a self, service: &'a ServiceKey) -> impl Iterator<Item = &'a Arc<Task>> {
+        let first = (service.clone(), Slot(0), TaskId(0));
+        self.by_service
+            .range(first..)
+            .take_while(move |((key, _, _), ())| key == service)
+            .filter_map(|((_, _, id), ())| self.tasks.get(id))
+    }
+    /// The tasks on a node in order of id.
+    pub fn tasks_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
+        self.by_node
+            .range((node, TaskId(0))..)
+            .take_while(move |((n, _), ())| *n == node)
+            .filter_map(|((_, id), ())| self.tasks.get(id))
+    }
+    /// The task that has an address.
+    pub fn task_at(&self, address: &IpAddr) -> Option<TaskId> {
+        self.by_address.get(address).copied()
+    }
+    /// Until when an address rests after its task has gone.
+    pub fn rests_until(&self, address: &IpAddr) -> Option<Time> {
+        self.resting.get(address).copied()
+    }
+    /// All nodes in order of id.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values()
+    }
+    /// One node.
+    pub fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(&id)
+    }
+    /// All volumes in order of project, name and node.
+    pub fn volumes(&self) -> impl Iterator<Item = &Arc<Volume>> {
+        self.volumes.values()
+    }
+    /// One volume.
+    pub fn volume(&self, key: &VolumeKey) -> Option<&Arc<Volume>> {
+        self.volumes.get(key)
+    }
+    /// All contents in order of digest.
+    pub fn blobs(&self) -> impl Iterator<Item = &Arc<Blob>> {
+        self.blobs.values()
+    }
+    /// One content.
+    pub fn blob(&self, digest: &BlobDigest) -> Option<&Arc<Blob>> {
+        self.blobs.get(digest)
+    }
+    /// Events, oldest first.
+    pub fn events(&self) -> impl DoubleEndedIterator<Item = &Arc<Event>> {
+        self.events.iter()
+    }
+
+    fn uid(&self) -> Uid {
+        Uid { epoch: self.epoch, created: self.revision }
+    }
+
+    fn record(&mut self, subject: String, kind: &str, message: String) {
+        if self.events.len() >= proto::limits::EVENTS_KEPT {
+            self.events.pop_front();
+        }
+        let event = Event { revision: self.revision, at: self.wall, subject, kind: kind.to_owned(), message };
+        self.events.push_back(Arc::new(event));
+    }
+
+    fn insert_task(&mut self, task: Task) {
+        self.by_service.insert((task.service.clone(), task.slot, task.id), ());
+        self.by_node.insert((task.node, task.id), ());
+        for address in &task.addresses {
+            self.by_address.insert(*address, task.id);
+        }
+        self.tasks.insert(task.id, Arc::new(task));
+    }
+
+    fn remove_task(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.remove(&id) else { return };
+        self.by_service.remove(&(task.service.clone(), task.slot, id));
+        self.by_node.remove(&(task.node, id));
+        for address in &task.addresses {
+            self.by_address.remove(address);
+            self.resting.insert(*address, self.clock.after_ms(proto::limits::ADDRESS_REST_MS));
+        }
+    }
+}
+
+/// The name before all valid names.
+fn lowest_service() -> ServiceName {
+    "0".parse().expect("a digit is a valid name, and digits sort before letters")
+}

@@ -1,0 +1,96 @@
+//! State as it stands in snapshots: the tables without the indexes, which are derived anew.
+
+use imbl::{OrdMap, Vector};
+use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, ServiceKey, TaskId};
+use proto::revision::{Epoch, Revision, Time, Wall};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::State;
+use super::clients::Clients;
+use crate::engine::model::{Blob, Event, Node, Project, Ranges, Service, Task, Volume, VolumeKey};
+
+/// The tables.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredState {
+    version: u32,
+    cluster: Option<ClusterId>,
+    ranges: Option<Ranges>,
+    epoch: Epoch,
+    revision: Revision,
+    clock: Time,
+    wall: Wall,
+    projects: OrdMap<ProjectName, Arc<Project>>,
+    services: OrdMap<ServiceKey, Arc<Service>>,
+    tasks: OrdMap<TaskId, Arc<Task>>,
+    nodes: OrdMap<NodeId, Arc<Node>>,
+    volumes: OrdMap<VolumeKey, Arc<Volume>>,
+    blobs: OrdMap<BlobDigest, Arc<Blob>>,
+    resting: OrdMap<IpAddr, Time>,
+    clients: Clients,
+    events: Vector<Arc<Event>>,
+    next_task: u64,
+}
+
+impl From<State> for StoredState {
+    fn from(s: State) -> StoredState {
+        StoredState {
+            version: s.version,
+            cluster: s.cluster,
+            ranges: s.ranges,
+            epoch: s.epoch,
+            revision: s.revision,
+            clock: s.clock,
+            wall: s.wall,
+            projects: s.projects,
+            services: s.services,
+            tasks: s.tasks,
+            nodes: s.nodes,
+            volumes: s.volumes,
+            blobs: s.blobs,
+            resting: s.resting,
+            clients: s.clients,
+            events: s.events,
+            next_task: s.next_task,
+        }
+    }
+}
+
+impl From<StoredState> for State {
+    fn from(s: StoredState) -> State {
+        let mut by_service = OrdMap::new();
+        let mut by_node = OrdMap::new();
+        let mut by_address = OrdMap::new();
+        for task in s.tasks.values() {
+            by_service.insert((task.service.clone(), task.slot, task.id), ());
+            by_node.insert((task.node, task.id), ());
+            for address in &task.addresses {
+                by_address.insert(*address, task.id);
+            }
+        }
+        State {
+            version: s.version,
+            cluster: s.cluster,
+            ranges: s.ranges,
+            epoch: s.epoch,
+            revision: s.revision,
+            clock: s.clock,
+            wall: s.wall,
+            projects: s.projects,
+            services: s.services,
+            tasks: s.tasks,
+            nodes: s.nodes,
+            volumes: s.volumes,
+            blobs: s.blobs,
+            resting: s.resting,
+            clients: s.clients,
+            events: s.events,
+            next_task: s.next_task,
+            by_service,
+            by_node,
+            by_address,
+        }
+    }
+}
