@@ -80,7 +80,11 @@ fn cycles(spec: &ProjectSpec, problems: &mut Vec<FieldProblem>) {
         if let Some(cycle) = find_cycle(spec, start, &mut path, &mut done) {
             let words: Vec<&str> = cycle.iter().map(|n| n.as_str()).collect();
             let message = format!("services wait for each other: {}", words.join(" -> "));
-            problems.push(problem(&format!("services.{start}.depends_on"), &message, "remove one of these dependencies"));
+            problems.push(problem(
+                &format!("services.{start}.depends_on"),
+                &message,
+                "remove one of these dependencies",
+            ));
             return;
         }
     }
@@ -135,8 +139,13 @@ fn ports(state: &State, spec: &ProjectSpec, problems: &mut Vec<FieldProblem>) {
                 other.host_ip.is_none() || port.host_ip.is_none() || other.host_ip == port.host_ip
             });
             if let Some((project, owner, _)) = overlapping {
-                let message = format!("port {}/{} is published by `{project}/{owner}`", port.published, port.protocol.as_str());
-                problems.push(problem(&format!("services.{name}.ports[{index}]"), &message, "choose another published port"));
+                let message =
+                    format!("port {}/{} is published by `{project}/{owner}`", port.published, port.protocol.as_str());
+                problems.push(problem(
+                    &format!("services.{name}.ports[{index}]"),
+                    &message,
+                    "choose another published port",
+                ));
             }
             owners.push((spec.name.clone(), name.clone(), port.clone()));
         }

@@ -45,11 +45,8 @@ fn named_ports(service: &Service) -> Vec<NamedPort> {
         port: p.target,
         protocol: p.protocol,
     });
-    let exposed = service.spec.expose.iter().map(|e| NamedPort {
-        name: e.port.to_string(),
-        port: e.port,
-        protocol: e.protocol,
-    });
+    let exposed =
+        service.spec.expose.iter().map(|e| NamedPort { name: e.port.to_string(), port: e.port, protocol: e.protocol });
     let all: BTreeSet<NamedPort> = published.chain(exposed).collect();
     all.into_iter().collect()
 }

@@ -1,1 +1,414 @@
-//! x
+//! State in words: what is, why, and what happens next. Judgements shown to people; nothing is decided from them.
+//!
+//! Pure, like the rest of the engine; `api` turns it into answers.
+
+use proto::assignment::Desired;
+use proto::id::{ServiceKey, Slot};
+use proto::node::ForwardStatus;
+use proto::revision::Wall;
+use proto::spec::DependencyCondition;
+use proto::task_state::{Health, Phase, TaskStatus};
+
+use super::model::{Service, Task};
+use super::placement::{self, Ledger};
+use super::reconcile::blocking_gates;
+use super::state::State;
+use super::state::apply::exit_words;
+
+/// A word and why it is not the best one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// A stable word such as `ready`.
+    pub state: &'static str,
+    /// One line; empty when all is well.
+    pub reason: String,
+}
+
+/// The three lines of `ctl why`, and more.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Explanation {
+    /// What is now.
+    pub now: String,
+    /// What caused it.
+    pub cause: String,
+    /// What happens next, and when.
+    pub next: String,
+    /// Last log lines, counts of nodes per filter.
+    pub detail: Vec<String>,
+}
+
+fn word(state: &'static str, reason: impl Into<String>) -> Judgement {
+    Judgement { state, reason: reason.into() }
+}
+
+/// One task in a word.
+pub fn task(state: &State, task: &Task) -> Judgement {
+    let status = &task.status;
+    if let Some(node) = state.node(task.node).filter(|n| !n.is_up()) {
+        return word("lost", format!("node {} was silent for longer than its lease", node.info.hostname));
+    }
+    if task.desired == Desired::Stop {
+        return word("stopping", "asked to stop, not yet confirmed");
+    }
+    match status.phase {
+        Phase::Pending => word("pending", pending_reason(state, task)),
+        Phase::Preparing => word("preparing", preparing_reason(status)),
+        Phase::Starting => word("starting", "its process is being started"),
+        Phase::Running => running(status),
+        Phase::Exited if task.is_complete() => word("complete", ""),
+        Phase::Exited | Phase::Failed if status.retry_at.is_some() => word("backing-off", failure_words(status)),
+        Phase::Exited | Phase::Failed => word("failed", failure_words(status)),
+        Phase::Stopped => word("stopping", "stopped; waiting to be forgotten"),
+    }
+}
+
+fn pending_reason(state: &State, task: &Task) -> String {
+    match state.node(task.node).map(|n| n.conditions.engine_problem.as_str()) {
+        Some("") | None => "its node has not begun".to_owned(),
+        Some(problem) => format!("its node's Docker Engine cannot be used: {problem}"),
+    }
+}
+
+fn preparing_reason(status: &TaskStatus) -> String {
+    if status.message.is_empty() { "image and container are being prepared".to_owned() } else { status.message.clone() }
+}
+
+fn running(status: &TaskStatus) -> Judgement {
+    match status.health {
+        Health::None | Health::Healthy => word("ready", ""),
+        Health::Starting if status.message.is_empty() => word("starting", "no health check has succeeded yet"),
+        Health::Starting => word("starting", format!("no health check has succeeded yet: {}", status.message)),
+        Health::Unhealthy => word("unhealthy", format!("its health check fails: {}", status.message)),
+    }
+}
+
+/// What went wrong, in words: an exit or a failure before the start.
+pub fn failure_words(status: &TaskStatus) -> String {
+    match status.phase {
+        Phase::Exited => exit_words(status),
+        _ => status.message.clone(),
+    }
+}
+
+/// Counts of a service's tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Answered by discovery, of any spec.
+    pub ready: u32,
+    /// Of the present spec, whatever their state.
+    pub current: u32,
+    /// Of the present spec and ready or complete.
+    pub current_satisfied: u32,
+    /// Complete.
+    pub complete: u32,
+}
+
+/// Counts of a service's wanted tasks on nodes that are heard.
+pub fn counts(state: &State, service: &Service) -> Counts {
+    let mut counts = Counts::default();
+    for task in state.tasks_of(&service.key) {
+        let is_heard = state.node(task.node).is_some_and(|n| n.is_up());
+        if !is_heard || !task.is_wanted() {
+            continue;
+        }
+        let is_current = task.spec_hash == service.spec_hash;
+        counts.ready += u32::from(task.status.is_ready());
+        counts.complete += u32::from(task.is_complete());
+        counts.current += u32::from(is_current);
+        counts.current_satisfied += u32::from(is_current && task.is_satisfied());
+    }
+    counts
+}
+
+/// One service in a word.
+pub fn service(state: &State, service: &Service) -> Judgement {
+    if service.removing {
+        return word("deleting", removing_reason(state, service));
+    }
+    let counts = counts(state, service);
+    let wanted = service.spec.replicas;
+    if let Some(problem) = port_problem(state, &service.key) {
+        return word("degraded", problem.problem.clone());
+    }
+    let surplus = state.tasks_of(&service.key).any(|t| !t.is_wanted());
+    if counts.current_satisfied >= wanted && !has_outdated(state, service) && !surplus {
+        let all_complete = wanted > 0 && counts.complete >= wanted;
+        return word(if all_complete { "complete" } else { "running" }, "");
+    }
+    let reason = worst(state, service);
+    let is_failed = reason.as_ref().is_some_and(|r| r.0);
+    let text = reason.map(|r| r.1).unwrap_or_default();
+    if has_outdated(state, service) {
+        return word("updating", text);
+    }
+    if counts.current == 0 && blocking_gates(service).next().is_some() {
+        return word("waiting", gate_words(state, service));
+    }
+    if counts.current_satisfied >= wanted {
+        return word("running", "");
+    }
+    match (is_failed, counts.ready) {
+        (true, 0) => word("failed", text),
+        (true, _) => word("degraded", text),
+        (false, _) => word("starting", text),
+    }
+}
+
+fn has_outdated(state: &State, service: &Service) -> bool {
+    state.tasks_of(&service.key).any(|t| t.is_wanted() && t.spec_hash != service.spec_hash)
+}
+
+fn removing_reason(state: &State, service: &Service) -> String {
+    let dependant = state
+        .services_of(&service.key.project)
+        .find(|s| s.removing && s.spec.depends_on.contains_key(&service.key.service));
+    match dependant {
+        Some(d) if state.tasks_of(&d.key).next().is_some() => format!("waits until `{}` has stopped", d.key.service),
+        _ => "its tasks are stopping".to_owned(),
+    }
+}
+
+/// The worst of its slots: does it fail, and why.
+fn worst(state: &State, service: &Service) -> Option<(bool, String)> {
+    let mut worst: Option<(bool, String)> = None;
+    for slot in super::reconcile::slot_order(service.spec.replicas) {
+        let current = state
+            .tasks_of(&service.key)
+            .filter(|t| t.slot == slot && t.is_wanted() && t.spec_hash == service.spec_hash)
+            .last();
+        let (is_failed, reason) = match current {
+            Some(t) if t.is_satisfied() && state.node(t.node).is_some_and(|n| n.is_up()) => continue,
+            Some(t) => {
+                let judged = task(state, t);
+                (matches!(judged.state, "failed" | "backing-off" | "unhealthy" | "lost"), judged.reason)
+            }
+            None => match unplaceable(state, service) {
+                Some(why) => (true, why),
+                None => continue,
+            },
+        };
+        let line = format!("{}.{slot}: {reason}", service.key.service);
+        if worst.as_ref().is_none_or(|w| is_failed && !w.0) {
+            worst = Some((is_failed, line));
+        }
+    }
+    worst
+}
+
+/// Why an empty slot of this service finds no node now; `None` when one would take it.
+pub fn unplaceable(state: &State, service: &Service) -> Option<String> {
+    if blocking_gates(service).next().is_some() {
+        return None;
+    }
+    placement::place(state, &Ledger::of(state), service, None).err().map(|why| why.to_string())
+}
+
+/// What holds a service back: `waits for db to be healthy`.
+pub fn gate_words(state: &State, service: &Service) -> String {
+    let mut waits: Vec<String> = Vec::new();
+    for (name, dependency) in blocking_gates(service) {
+        let condition = match dependency.condition {
+            DependencyCondition::Started => "started",
+            DependencyCondition::Healthy => "healthy",
+            DependencyCondition::Completed => "completed",
+        };
+        let key = ServiceKey { project: service.key.project.clone(), service: name.clone() };
+        let is = match state.service(&key) {
+            Some(target) => self::service(state, target),
+            None => word("absent", ""),
+        };
+        let because = if is.reason.is_empty() { String::new() } else { format!(": {}", is.reason) };
+        waits.push(format!("waits for `{name}` to be {condition} (it is {}{because})", is.state));
+    }
+    waits.join("; ")
+}
+
+/// A published port of the service that no node could bind, if there is one.
+pub fn port_problem<'a>(state: &'a State, key: &ServiceKey) -> Option<&'a ForwardStatus> {
+    let up = state.nodes().filter(|n| n.is_up());
+    up.flat_map(|n| n.conditions.forwards.iter()).find(|f| f.service == *key && !f.problem.is_empty())
+}
+
+/// A project in a word: that of its worst service.
+pub fn project(state: &State, project: &super::model::Project) -> Judgement {
+    if project.deletion.is_some() {
+        return word("deleting", "its services are being removed");
+    }
+    const ORDER: [&str; 8] =
+        ["failed", "degraded", "deleting", "updating", "waiting", "starting", "running", "complete"];
+    let rank = |w: &str| ORDER.iter().position(|o| *o == w).unwrap_or(ORDER.len());
+    let worst = state.services_of(&project.name).map(|s| (service(state, s), s)).min_by_key(|(j, _)| rank(j.state));
+    match worst {
+        None => word("running", ""),
+        Some((judged, s)) => {
+            let reason =
+                if judged.reason.is_empty() { String::new() } else { format!("{}: {}", s.key.service, judged.reason) };
+            let name = match judged.state {
+                "waiting" | "updating" => "starting",
+                "failed" => "degraded",
+                other => other,
+            };
+            word(name, reason)
+        }
+    }
+}
+
+/// The answer of `ctl why` for a service, or one slot of it. `wall`: for spans in words.
+pub fn why(state: &State, key: &ServiceKey, slot: Option<Slot>, wall: Wall) -> Option<Explanation> {
+    let service = state.service(key)?;
+    let Some(slot) = slot.or_else(|| first_troubled(state, service)) else {
+        return Some(why_service(state, service, wall));
+    };
+    let tasks = state.tasks_of(key).filter(|t| t.slot == slot);
+    let task = tasks.max_by_key(|t| (t.is_wanted(), t.spec_hash == service.spec_hash, t.id));
+    Some(match task {
+        Some(task) => why_task(state, service, task, wall),
+        None => why_empty(state, service, slot),
+    })
+}
+
+fn first_troubled(state: &State, service: &Service) -> Option<Slot> {
+    super::reconcile::slot_order(service.spec.replicas).find(|slot| {
+        let fine = state.tasks_of(&service.key).any(|t| {
+            t.slot == *slot
+                && t.is_satisfied()
+                && t.spec_hash == service.spec_hash
+                && state.node(t.node).is_some_and(|n| n.is_up())
+        });
+        !fine
+    })
+}
+
+fn why_service(state: &State, service: &Service, wall: Wall) -> Explanation {
+    let judged = self::service(state, service);
+    let counts = counts(state, service);
+    let restarts: Vec<&super::model::Task> =
+        state.tasks_of(&service.key).map(|t| &**t).filter(|t| t.status.incarnation > 1).collect();
+    let cause = match restarts.iter().max_by_key(|t| t.status.started_at) {
+        Some(t) => format!(
+            "{}.{} was restarted {} times, last {}",
+            t.service.service,
+            t.slot,
+            t.status.incarnation - 1,
+            ago(t.status.started_at, wall)
+        ),
+        None if judged.reason.is_empty() => "all its tasks started and none has ended".to_owned(),
+        None => judged.reason.clone(),
+    };
+    let detail = restarts
+        .iter()
+        .flat_map(|t| t.status.last_log.iter().map(|l| format!("{}.{} | {l}", t.service.service, t.slot)));
+    Explanation {
+        now: format!("{} is {}: {} of {} ready", service.key, judged.state, counts.ready, service.spec.replicas),
+        cause,
+        next: "nothing; it is as asked".to_owned(),
+        detail: detail.collect(),
+    }
+}
+
+fn why_task(state: &State, service: &Service, of: &super::model::Task, wall: Wall) -> Explanation {
+    let judged = task(state, of);
+    let status = &of.status;
+    let node = state.node(of.node).map_or_else(|| of.node.to_string(), |n| n.info.hostname.clone());
+    let since = match status.phase {
+        Phase::Running => format!(", running {}", span_since(status.started_at, wall)),
+        _ => String::new(),
+    };
+    let start = if status.incarnation > 1 { format!(" (start {})", status.incarnation) } else { String::new() };
+    let cause = if judged.reason.is_empty() { past_cause(status, wall) } else { judged.reason.clone() };
+    Explanation {
+        now: format!("{}.{} is {} on {node}{since}{start}", service.key, of.slot, judged.state),
+        cause,
+        next: next_words(service, of, &judged, wall),
+        detail: status.last_log.iter().map(|l| format!("log | {l}")).collect(),
+    }
+}
+
+/// For a task that is well now: what it came through.
+fn past_cause(status: &TaskStatus, wall: Wall) -> String {
+    if status.incarnation <= 1 {
+        return "it started and has not ended since".to_owned();
+    }
+    let how = if status.exit_code.is_some() { exit_words(status) } else { status.message.clone() };
+    let how = if how.is_empty() { "it ended".to_owned() } else { format!("before this start it ended with {how}") };
+    format!("{how}; started again {}", ago(status.started_at, wall))
+}
+
+fn next_words(service: &Service, of: &super::model::Task, judged: &Judgement, wall: Wall) -> String {
+    let retry = |at: Wall| {
+        let ms = at.0.saturating_sub(wall.0);
+        if ms == 0 { "now".to_owned() } else { format!("in {}", span(ms)) }
+    };
+    match (judged.state, of.status.retry_at) {
+        ("ready", _) => "nothing; it is as asked".to_owned(),
+        ("complete", _) => "nothing; it has done what it was for".to_owned(),
+        ("backing-off", Some(at)) => format!(
+            "its agent tries again {} (failure {} in a row, the pause doubles up to 60s)",
+            retry(at),
+            of.status.failures_in_a_row
+        ),
+        ("failed", _) => {
+            format!("nothing by itself: fix the cause and apply again (restart policy of `{}`)", service.key.service)
+        }
+        ("unhealthy", _) => "its agent restarts it".to_owned(),
+        ("lost", _) if of.has_local_volume() => "it waits for its node, because its volume is there".to_owned(),
+        ("lost", _) => "it is replaced on another node as soon as one can hold it".to_owned(),
+        ("stopping", _) => {
+            format!("it is killed if it has not ended {} after the signal", span(of.container.stop_grace_ms))
+        }
+        _ => "its agent goes on with it".to_owned(),
+    }
+}
+
+fn why_empty(state: &State, service: &Service, slot: Slot) -> Explanation {
+    if slot.0 > service.spec.replicas {
+        return Explanation {
+            now: format!("{}.{slot} is not wanted", service.key),
+            cause: format!("{} replicas are asked for", service.spec.replicas),
+            next: format!("nothing; `ctl scale {}={}` would fill it", service.key, slot.0),
+            detail: Vec::new(),
+        };
+    }
+    if blocking_gates(service).next().is_some() {
+        return Explanation {
+            now: format!("{}.{slot} is waiting", service.key),
+            cause: gate_words(state, service),
+            next: "it starts as soon as that is so".to_owned(),
+            detail: Vec::new(),
+        };
+    }
+    match placement::place(state, &Ledger::of(state), service, None) {
+        Err(why) => Explanation {
+            now: format!("{}.{slot} has no node", service.key),
+            cause: why.to_string(),
+            next: "it is placed as soon as a node can hold it: free some room, add a node, or ask for less".to_owned(),
+            detail: why.refusals.values().map(|(count, example)| format!("{count} node(s) | {example}")).collect(),
+        },
+        Ok(_) => Explanation {
+            now: format!("{}.{slot} has no task yet", service.key),
+            cause: "it was asked for a moment ago".to_owned(),
+            next: "it is placed now".to_owned(),
+            detail: Vec::new(),
+        },
+    }
+}
+
+fn ago(at: Option<Wall>, now: Wall) -> String {
+    at.map_or_else(|| "at an unknown time".to_owned(), |at| format!("{} ago", span(now.0.saturating_sub(at.0))))
+}
+
+fn span_since(at: Option<Wall>, now: Wall) -> String {
+    at.map_or_else(|| "for an unknown time".to_owned(), |at| format!("for {}", span(now.0.saturating_sub(at.0))))
+}
+
+/// `850ms`, `12s`, `5m12s`, `3h5m`, `2d4h`.
+pub fn span(ms: u64) -> String {
+    let s = ms / 1000;
+    match s {
+        0 => format!("{ms}ms"),
+        1..60 => format!("{s}s"),
+        60..3600 => format!("{}m{}s", s / 60, s % 60),
+        3600..86_400 => format!("{}h{}m", s / 3600, s % 3600 / 60),
+        _ => format!("{}d{}h", s / 86_400, s % 86_400 / 3600),
+    }
+}

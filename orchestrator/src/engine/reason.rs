@@ -106,7 +106,9 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::SlotEmpty => write!(f, "the slot has no task"),
-            Reason::SpecChanged => write!(f, "its container's spec changed; the old one serves until the new one is ready"),
+            Reason::SpecChanged => {
+                write!(f, "its container's spec changed; the old one serves until the new one is ready")
+            }
             Reason::SpecChangedStopFirst => {
                 write!(f, "its container's spec changed; it holds a host port or a volume, so the old one stops first")
             }

@@ -41,12 +41,8 @@ impl Service {
 
     /// Would two containers of one slot get in each other's way? Then the old one stops first.
     pub fn stops_first(&self) -> bool {
-        let writes_volume = self
-            .spec
-            .container
-            .mounts
-            .iter()
-            .any(|m| matches!(m.source, MountSource::Volume { .. }) && !m.read_only);
+        let writes_volume =
+            self.spec.container.mounts.iter().any(|m| matches!(m.source, MountSource::Volume { .. }) && !m.read_only);
         writes_volume || !self.host_ports().is_empty()
     }
 }

@@ -1,6 +1,5 @@
 //! Which nodes can hold a task: each filter says why it says no.
 
-use proto::id::Slot;
 use proto::spec::MountSource;
 use std::fmt;
 
@@ -46,7 +45,7 @@ pub enum Refusal {
 }
 
 /// Can the node hold a task of this service?
-pub fn judge(state: &State, ledger: &Ledger, service: &Service, slot: Slot, node: &Node) -> Result<(), Refusal> {
+pub fn judge(state: &State, ledger: &Ledger, service: &Service, node: &Node) -> Result<(), Refusal> {
     let id = node.info.id;
     if !node.is_up() {
         return Err(Refusal::Down);
@@ -67,7 +66,7 @@ pub fn judge(state: &State, ledger: &Ledger, service: &Service, slot: Slot, node
     if let Some(port) = service.host_ports().iter().find(|p| p.published != 0 && ledger.is_port_taken(id, p)) {
         return Err(Refusal::HostPort(port.published));
     }
-    volumes(state, service, slot, node)?;
+    volumes(state, service, node)?;
     if !crate::engine::state::apply::has_free_address(state, node) {
         return Err(Refusal::Addresses);
     }
@@ -75,20 +74,24 @@ pub fn judge(state: &State, ledger: &Ledger, service: &Service, slot: Slot, node
 }
 
 /// A named local volume exists on one node only: its tasks go where it is, never to an empty twin.
-fn volumes(state: &State, service: &Service, _slot: Slot, node: &Node) -> Result<(), Refusal> {
+fn volumes(state: &State, service: &Service, node: &Node) -> Result<(), Refusal> {
     for mount in &service.spec.container.mounts {
         let MountSource::Volume { name } = &mount.source else { continue };
         if service.volumes.get(name).is_some_and(|v| v.external) {
             continue;
         }
-        let mut homes = state.volumes().filter(|v| v.key.project == service.key.project && v.key.name == *name).peekable();
-        if let Some(here) = homes.clone().find(|v| v.key.node == node.info.id) {
-            if here.removing {
+        let mut elsewhere = false;
+        let mut here = false;
+        for home in state.volumes_named(&service.key.project, name) {
+            if home.key.node != node.info.id {
+                elsewhere = true;
+            } else if home.removing {
                 return Err(Refusal::VolumeGoing(name.clone()));
+            } else {
+                here = true;
             }
-            continue;
         }
-        if homes.peek().is_some() {
+        if elsewhere && !here {
             return Err(Refusal::VolumeElsewhere(name.clone()));
         }
     }

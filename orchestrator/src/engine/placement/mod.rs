@@ -4,7 +4,7 @@ pub mod filter;
 pub mod ledger;
 pub mod score;
 
-use proto::id::{NodeId, Slot};
+use proto::id::NodeId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,21 +23,15 @@ pub struct Unplaceable {
     pub refusals: BTreeMap<String, (u32, String)>,
 }
 
-/// Chooses a node for one slot, or says why there is none. `avoid`: a node not to be chosen.
-pub fn place(
-    state: &State,
-    ledger: &Ledger,
-    service: &Service,
-    slot: Slot,
-    avoid: Option<NodeId>,
-) -> Result<NodeId, Unplaceable> {
+/// Chooses a node for one task, or says why there is none. `avoid`: a node not to be chosen.
+pub fn place(state: &State, ledger: &Ledger, service: &Service, avoid: Option<NodeId>) -> Result<NodeId, Unplaceable> {
     let mut why = Unplaceable::default();
     let mut best: Option<(score::Score, NodeId)> = None;
     for node in state.nodes() {
         why.nodes += 1;
         let verdict = match avoid {
             Some(avoided) if avoided == node.info.id => Err(Refusal::Avoided),
-            _ => filter::judge(state, ledger, service, slot, node),
+            _ => filter::judge(state, ledger, service, node),
         };
         match verdict {
             Ok(()) => {
@@ -56,9 +50,9 @@ pub fn place(
 }
 
 /// Would this node take the task as State is now? The same filters that placed it.
-pub fn fits_now(state: &State, service: &Service, slot: Slot, node: &Node) -> Result<(), Refusal> {
+pub fn fits_now(state: &State, service: &Service, node: &Node) -> Result<(), Refusal> {
     let ledger = Ledger::of_node(state, node);
-    filter::judge(state, &ledger, service, slot, node)
+    filter::judge(state, &ledger, service, node)
 }
 
 impl fmt::Display for Unplaceable {

@@ -115,10 +115,18 @@ fn settle_slot(
 fn settle_current(draft: &mut Draft<'_>, service: &Service, tasks: &SlotTasks<'_>) {
     let [older, .., newest] = tasks.current.as_slice() else { return };
     let requires = |a: &Task, b: &Task| {
-        vec![Requires::Service(service.key.clone(), service.modified), Requires::Task(a.id, a.modified), Requires::Task(b.id, b.modified)]
+        vec![
+            Requires::Service(service.key.clone(), service.modified),
+            Requires::Task(a.id, a.modified),
+            Requires::Task(b.id, b.modified),
+        ]
     };
     if newest.is_satisfied() {
-        draft.change(Change::StopTask { task: older.id }, requires(older, newest), Reason::Superseded { by: newest.id });
+        draft.change(
+            Change::StopTask { task: older.id },
+            requires(older, newest),
+            Reason::Superseded { by: newest.id },
+        );
     } else if older.is_satisfied() {
         let reason = Reason::NodeCameBack { node: older.node };
         draft.change(Change::StopTask { task: newest.id }, requires(older, newest), reason);
@@ -182,14 +190,14 @@ fn escalate(draft: &mut Draft<'_>, service: &Service, slot: Slot, current: &Task
         return;
     }
     let alone = tasks.current.len() == 1 && tasks.outdated.is_empty() && tasks.stopping.is_empty();
-    let elsewhere = placement::place(draft.state, &draft.ledger, service, slot, Some(current.node));
+    let elsewhere = placement::place(draft.state, &draft.ledger, service, Some(current.node));
     if alone && elsewhere.is_ok() {
         create(draft, service, slot, Some(current.node), Reason::KeptFailing { failures });
     }
 }
 
 fn create(draft: &mut Draft<'_>, service: &Service, slot: Slot, avoid: Option<NodeId>, reason: Reason) {
-    match placement::place(draft.state, &draft.ledger, service, slot, avoid) {
+    match placement::place(draft.state, &draft.ledger, service, avoid) {
         Ok(node) => {
             draft.ledger.place(node, service);
             let requires = create_requires(draft, service, node);

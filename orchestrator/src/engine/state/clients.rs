@@ -44,7 +44,9 @@ impl Clients {
             None => Recall::Forgotten,
             Some(session) => match session.outcomes.get(&request.sequence) {
                 Some(outcome) => Recall::Known(Box::new(outcome.clone())),
-                None if request.sequence > session.highest.saturating_sub(OUTCOMES_PER_SESSION_KEPT as u64) => Recall::New,
+                None if request.sequence > session.highest.saturating_sub(OUTCOMES_PER_SESSION_KEPT as u64) => {
+                    Recall::New
+                }
                 None => Recall::Forgotten,
             },
         }

@@ -178,6 +178,15 @@ impl State {
     pub fn volumes(&self) -> impl Iterator<Item = &Arc<Volume>> {
         self.volumes.values()
     }
+    /// The volumes of one name, node by node.
+    pub fn volumes_named<'a>(
+        &'a self,
+        project: &'a ProjectName,
+        name: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Volume>> {
+        let first = VolumeKey { project: project.clone(), name: name.to_owned(), node: NodeId(0) };
+        self.volumes.range(first..).map(|(_, v)| v).take_while(move |v| v.key.project == *project && v.key.name == name)
+    }
     /// One volume.
     pub fn volume(&self, key: &VolumeKey) -> Option<&Arc<Volume>> {
         self.volumes.get(key)

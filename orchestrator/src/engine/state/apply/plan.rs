@@ -71,7 +71,7 @@ fn create_task(state: &mut State, key: &ServiceKey, slot: Slot, node: NodeId, re
     if filled {
         return Err("the slot has a task already");
     }
-    if placement::fits_now(state, &service, slot, &host).is_err() {
+    if placement::fits_now(state, &service, &host).is_err() {
         return Err("the node cannot hold it any more");
     }
     let (address, last_host) = free_address(state, &host).ok_or("the node's subnet has no free address")?;

@@ -107,7 +107,11 @@ fn put_service(state: &mut State, key: ServiceKey, wanted: &ServiceSpec, project
         modified: state.revision,
         key: key.clone(),
     };
-    state.record(key.to_string(), &format!("service-{}", change.as_str()), format!("{} x {}", wanted.replicas, wanted.container.image));
+    state.record(
+        key.to_string(),
+        &format!("service-{}", change.as_str()),
+        format!("{} x {}", wanted.replicas, wanted.container.image),
+    );
     state.services.insert(key, Arc::new(service));
     change
 }
@@ -168,9 +172,9 @@ pub(super) fn delete_service(state: &mut State, key: &ServiceKey) -> Outcome {
     if service.removing {
         return done(state, false);
     }
-    let dependant = state.services_of(&key.project).find(|s| {
-        !s.removing && s.spec.depends_on.get(&key.service).is_some_and(|d| d.required)
-    });
+    let dependant = state
+        .services_of(&key.project)
+        .find(|s| !s.removing && s.spec.depends_on.get(&key.service).is_some_and(|d| d.required));
     if let Some(dependant) = dependant {
         return Outcome::Rejected(Rejection::Inadmissible(vec![FieldProblem {
             field: format!("services.{}", key.service),

@@ -38,7 +38,9 @@ fn tell(state: &mut State, task: &Task, status: &TaskStatus) {
     let subject = format!("{}.{}", task.service, task.slot);
     if moved {
         let (kind, message) = match status.phase {
-            Phase::Running if status.incarnation > 1 => ("task-restarted", format!("start {} on its node", status.incarnation)),
+            Phase::Running if status.incarnation > 1 => {
+                ("task-restarted", format!("start {} on its node", status.incarnation))
+            }
             Phase::Running => ("task-running", String::new()),
             Phase::Exited => ("task-exited", exit_words(status)),
             Phase::Failed => ("task-failed", status.message.clone()),
