@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     http::{find, time_left},
-    resolve::{ResolveError, Resolver},
+    resolve::{ResolveError, Resolver, random_u16},
 };
 
 /// Largest answer that is read, in bytes.
@@ -135,7 +135,10 @@ fn worth_repeating(method: &str, result: &Result<Answer, CallError>) -> bool {
 
 fn call_once(method: &str, target: &Url<'_>, body: &[u8], deadline: Instant) -> Result<Answer, CallError> {
     let host = format!("{}:{}", target.host, target.port);
-    let addresses = Resolver::from_system().lookup(target.host, deadline)?;
+    let mut addresses = Resolver::from_system().lookup(target.host, deadline)?;
+    // Not every server shuffles its answers: begin anywhere, so that replicas share the calls.
+    let begin = usize::from(random_u16()) % addresses.len().max(1);
+    addresses.rotate_left(begin);
     let mut failed = io::Error::from(io::ErrorKind::TimedOut);
     for ip in addresses {
         let Some(left) = time_left(deadline) else { break };

@@ -146,7 +146,7 @@ impl Resolver {
     fn ask(&self, name: &str, deadline: Instant) -> Result<Answer, ResolveError> {
         for _ in 0..ROUNDS {
             for server in &self.servers {
-                let id = random_id();
+                let id = random_u16();
                 let question = encode_question(id, name).ok_or_else(|| ResolveError::BadName(name.to_owned()))?;
                 if let Ok(answer) = exchange(*server, id, &question, deadline) {
                     return Ok(answer);
@@ -262,8 +262,8 @@ fn trim_dot(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// An id an outsider cannot guess: std seeds its hash maps from the system's randomness.
-fn random_id() -> u16 {
+/// A number an outsider cannot guess: std seeds its hash maps from the system's randomness.
+pub fn random_u16() -> u16 {
     let bits = RandomState::new().build_hasher().finish().to_be_bytes();
     u16::from_be_bytes([bits[0], bits[1]])
 }

@@ -4,6 +4,8 @@
 //! The five run as plain processes on loopback, found through their `*_URL` variables.
 //! Never: needs a container engine.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
