@@ -1,0 +1,36 @@
+# One way to run things, the same for a person and for CI.
+.DEFAULT_GOAL := help
+.PHONY: help quickstart images test lint fmt bench leftovers-before leftovers-after clean-check
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+quickstart: ## from a checkout to a running shop; asks before it installs anything
+	@packaging/quickstart
+
+images: ## build the images of the examples
+	@examples/build-images
+
+test: ## every test, with what they need set up first; skipping fails
+	@packaging/test
+
+lint: ## format and lints, as strict as CI
+	@packaging/lint
+
+fmt: ## format the code
+	cargo fmt --all
+
+bench: ## measure
+	@if ls tests/benches/*.rs >/dev/null 2>&1; then \
+	  CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-$$HOME/.cache/wherry-target}" cargo bench --package tests; else echo "there are no benchmarks yet"; fi
+
+leftovers-before: ## note the state of this machine
+	@packaging/leftovers before
+
+leftovers-after: ## compare it with what was noted; fails if something was left
+	@packaging/leftovers after
+
+clean-check: ## does the test suite leave the machine as it was?
+	@packaging/leftovers before
+	@$(MAKE) --no-print-directory test
+	@packaging/leftovers after
