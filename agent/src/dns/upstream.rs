@@ -169,3 +169,6 @@ fn answers(reply: &[u8], query: &[u8]) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;
