@@ -1,3 +1,5 @@
 //! A node: keeps what it is assigned running on its Docker Engine, answers names and forwards ports.
 
+pub mod dns;
+pub mod network;
 pub mod runtime;
