@@ -1,0 +1,71 @@
+//! Changes that operators ask for: read, admit, propose, answer.
+
+use proto::convert::{ConvertError, parsed, required};
+use proto::id::{ServiceKey, Slot};
+use proto::spec::ProjectSpec;
+use proto::v1;
+use tonic::Status;
+
+use super::{Api, refusal};
+use crate::engine::{Command, Outcome, explain};
+
+fn invalid(error: ConvertError) -> Status {
+    refusal::wrong_field(&error.field, &error.problem, "this client and server disagree about the schema; compare `ctl version`")
+}
+
+fn changed(outcome: &Outcome) -> Result<v1::ChangeResponse, Status> {
+    match outcome {
+        Outcome::Done { revision, changed } => Ok(v1::ChangeResponse { revision: revision.0, changed: *changed }),
+        other => Err(Status::internal(format!("unexpected outcome {other:?}"))),
+    }
+}
+
+// === impl Api ===
+
+impl Api {
+    pub(super) async fn apply(&self, request: v1::ApplyProjectRequest) -> Result<v1::ApplyProjectResponse, Status> {
+        let spec: ProjectSpec = required("project", request.project).map_err(invalid)?;
+        let command = Command::PutProject {
+            spec: Box::new(spec),
+            expected_release: request.expected_release,
+            prune: request.prune,
+        };
+        match self.change(request.request, command).await? {
+            Outcome::Project { revision, release, changed, services, notices } => Ok(v1::ApplyProjectResponse {
+                revision: revision.0,
+                release,
+                changed,
+                services: services
+                    .into_iter()
+                    .map(|(name, change)| v1::ServiceChange { service: name.into(), change: change.as_str().to_owned() })
+                    .collect(),
+                notices,
+            }),
+            other => Err(Status::internal(format!("unexpected outcome {other:?}"))),
+        }
+    }
+
+    pub(super) async fn remove_project(&self, request: v1::DeleteProjectRequest) -> Result<v1::ChangeResponse, Status> {
+        let project = parsed("project", &request.project).map_err(invalid)?;
+        let command = Command::DeleteProject { project, volumes: request.volumes };
+        changed(&self.change(request.request, command).await?)
+    }
+
+    pub(super) async fn remove_service(&self, request: v1::DeleteServiceRequest) -> Result<v1::ChangeResponse, Status> {
+        let service = required("service", request.service).map_err(invalid)?;
+        changed(&self.change(request.request, Command::DeleteService { service }).await?)
+    }
+
+    pub(super) async fn scale(&self, request: v1::ScaleServiceRequest) -> Result<v1::ChangeResponse, Status> {
+        let service = required("service", request.service).map_err(invalid)?;
+        let command = Command::ScaleService { service, replicas: request.replicas };
+        changed(&self.change(request.request, command).await?)
+    }
+
+    pub(super) fn explain(&self, request: v1::WhyRequest) -> Result<v1::WhyResponse, Status> {
+        let key: ServiceKey = required("service", request.service).map_err(invalid)?;
+        let answer = explain::why(&self.present(), &key, request.slot.map(Slot), self.clock.wall());
+        let answer = answer.ok_or_else(|| Status::not_found(format!("service `{key}` does not exist")))?;
+        Ok(v1::WhyResponse { now: answer.now, cause: answer.cause, next: answer.next, detail: answer.detail })
+    }
+}

@@ -1,0 +1,195 @@
+//! State for operators: objects with a state in a word and why.
+
+use proto::id::{NodeId, ProjectName};
+use proto::spec::Reservations;
+use proto::v1;
+use tonic::Status;
+
+use crate::engine::State;
+use crate::engine::explain;
+use crate::engine::model::{Node, Project, Reachability, Service, Task, Volume};
+use crate::engine::placement::Ledger;
+
+/// What a server says of itself.
+#[derive(Debug, Clone)]
+pub(super) struct ServerView {
+    pub(super) id: String,
+    pub(super) role: &'static str,
+    pub(super) term: u64,
+    pub(super) last_log: u64,
+    pub(super) applied: u64,
+}
+
+/// Everything, or one project's part.
+pub(super) fn snapshot(
+    state: &State,
+    servers: &[ServerView],
+    request: &v1::GetSnapshotRequest,
+) -> Result<v1::Snapshot, Status> {
+    let project: Option<ProjectName> = match request.project.as_str() {
+        "" => None,
+        name => Some(name.parse().map_err(|e| Status::invalid_argument(format!("project: {e}")))?),
+    };
+    let wanted = |name: &ProjectName| project.as_ref().is_none_or(|p| p == name);
+    let ledger = Ledger::of(state);
+    Ok(v1::Snapshot {
+        revision: state.revision().0,
+        at_unix_ms: state.wall().0,
+        projects: state.projects().filter(|p| wanted(&p.name)).map(|p| project_view(state, p)).collect(),
+        services: state.services().filter(|s| wanted(&s.key.project)).map(|s| service_view(state, s)).collect(),
+        tasks: tasks(state, &wanted),
+        nodes: state.nodes().map(|n| node_view(n, &ledger)).collect(),
+        volumes: state.volumes().filter(|v| wanted(&v.key.project)).map(|v| volume_view(state, v)).collect(),
+        servers: servers.iter().map(server_view).collect(),
+        events: events(state, project.as_ref(), request.events),
+    })
+}
+
+fn project_view(state: &State, project: &Project) -> v1::Project {
+    v1::Project {
+        name: project.name.to_string(),
+        state: explain::project(state, project).state.to_owned(),
+        release: project.release,
+        applied_at_unix_ms: project.applied_at.0,
+        services: u32::try_from(state.services_of(&project.name).count()).unwrap_or(u32::MAX),
+        uid: project.uid.to_string(),
+        modified: project.modified.0,
+    }
+}
+
+fn service_view(state: &State, service: &Service) -> v1::Service {
+    let judged = explain::service(state, service);
+    let counts = explain::counts(state, service);
+    v1::Service {
+        key: Some((&service.key).into()),
+        state: judged.state.to_owned(),
+        image: service.spec.container.image.clone(),
+        replicas: service.spec.replicas,
+        ready: counts.ready,
+        current: counts.current,
+        generation: service.generation,
+        ports: published_ports(state, service),
+        reason: judged.reason,
+        uid: service.uid.to_string(),
+        modified: service.modified.0,
+        created_at_unix_ms: service.created_at.0,
+    }
+}
+
+fn published_ports(state: &State, service: &Service) -> Vec<v1::PublishedPort> {
+    let mut ports = Vec::new();
+    for port in &service.spec.ports {
+        let mut bound_somewhere = false;
+        for node in state.nodes() {
+            let status = node.conditions.forwards.iter().find(|f| f.service == service.key && f.port == *port);
+            let Some(status) = status else { continue };
+            bound_somewhere = true;
+            ports.push(v1::PublishedPort {
+                port: Some(port.into()),
+                node: node.info.id.to_string(),
+                bound: u32::from(status.bound),
+                problem: status.problem.clone(),
+            });
+        }
+        if !bound_somewhere {
+            ports.push(v1::PublishedPort { port: Some(port.into()), ..v1::PublishedPort::default() });
+        }
+    }
+    ports
+}
+
+/// In order of service, slot and id.
+fn tasks(state: &State, wanted: &dyn Fn(&ProjectName) -> bool) -> Vec<v1::Task> {
+    let services = state.services().filter(|s| wanted(&s.key.project));
+    services.flat_map(|s| state.tasks_of(&s.key).map(|t| task_view(state, s, t))).collect()
+}
+
+fn task_view(state: &State, service: &Service, task: &Task) -> v1::Task {
+    let judged = explain::task(state, task);
+    v1::Task {
+        id: task.id.0,
+        service: Some((&task.service).into()),
+        slot: task.slot.0,
+        node: task.node.to_string(),
+        node_name: state.node(task.node).map(|n| n.info.hostname.clone()).unwrap_or_default(),
+        image: task.container.image.clone(),
+        generation: task.generation,
+        outdated: task.spec_hash != service.spec_hash,
+        desired: if task.is_wanted() { "run" } else { "stop" }.to_owned(),
+        status: Some((&task.status).into()),
+        addresses: task.addresses.iter().map(ToString::to_string).collect(),
+        state: judged.state.to_owned(),
+        reason: judged.reason,
+        created_at_unix_ms: task.created_at.0,
+    }
+}
+
+fn node_view(node: &Node, ledger: &Ledger) -> v1::Node {
+    let id: NodeId = node.info.id;
+    let (word, reason) = match node.reachability {
+        Reachability::Down { .. } => ("down", "silent for longer than its lease".to_owned()),
+        Reachability::Up if node.conditions.engine_problem.is_empty() => ("ready", String::new()),
+        Reachability::Up => ("degraded", node.conditions.engine_problem.clone()),
+    };
+    let reserved: Reservations = ledger.reserved(id);
+    v1::Node {
+        info: Some((&node.info).into()),
+        state: word.to_owned(),
+        subnet: format!("{}/{}", node.network.subnet, node.network.prefix),
+        gateway: node.network.gateway.to_string(),
+        conditions: Some((&node.conditions).into()),
+        tasks: ledger.tasks(id),
+        reserved: Some((&reserved).into()),
+        reason,
+    }
+}
+
+fn volume_view(state: &State, volume: &Volume) -> v1::Volume {
+    let is_used = state
+        .tasks_on(volume.key.node)
+        .any(|t| t.service.project == volume.key.project && t.volumes.contains_key(&volume.key.name));
+    let word = match (volume.removing, is_used) {
+        (true, _) => "removing",
+        (false, true) => "in-use",
+        (false, false) => "idle",
+    };
+    v1::Volume {
+        project: volume.key.project.to_string(),
+        name: volume.key.name.clone(),
+        node: volume.key.node.to_string(),
+        docker_name: volume.docker_name.clone(),
+        state: word.to_owned(),
+        created_at_unix_ms: volume.created_at.0,
+    }
+}
+
+fn server_view(server: &ServerView) -> v1::Server {
+    v1::Server {
+        id: server.id.clone(),
+        role: server.role.to_owned(),
+        state: "ready".to_owned(),
+        version: proto::hello::VERSION.to_owned(),
+        term: server.term,
+        last_log: server.last_log,
+        applied: server.applied,
+        safety: "1 voter: losing its disk loses the cluster's state; containers go on running".to_owned(),
+    }
+}
+
+/// Newest first.
+fn events(state: &State, project: Option<&ProjectName>, count: u32) -> Vec<v1::Event> {
+    let is_about = |subject: &str| {
+        project.is_none_or(|p| subject == p.as_str() || subject.strip_prefix(p.as_str()).is_some_and(|s| s.starts_with('/')))
+    };
+    let newest = state.events().rev().filter(|e| is_about(&e.subject)).take(count as usize);
+    newest
+        .map(|e| v1::Event {
+            revision: e.revision.0,
+            at_unix_ms: e.at.0,
+            subject: e.subject.clone(),
+            kind: e.kind.clone(),
+            message: e.message.clone(),
+        })
+        .collect()
+}
+

@@ -1,0 +1,203 @@
+//! The agents' door: sessions, assignment sets, endpoint tables, status batches.
+//!
+//! Never decides and never writes State but by proposing. Does not know the operators' door.
+
+mod session;
+
+use proto::id::{NodeId, SessionId};
+use proto::v1;
+use proto::v1::agents_server::Agents;
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::engine::{State, endpoints};
+use crate::leader::LeaseEvent;
+use crate::pki::seal::Sealer;
+use crate::raft::{Clock, RaftHandle};
+use crate::switchboard::Switchboard;
+use proto::endpoint::EndpointTable;
+
+/// Messages that may wait for a slow agent.
+const MESSAGES_WAITING: usize = 64;
+
+/// The agents' door.
+#[derive(Debug, Clone)]
+pub struct Dispatcher {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    raft: RaftHandle,
+    state: watch::Receiver<Arc<State>>,
+    tables: watch::Receiver<Arc<EndpointTable>>,
+    leases: mpsc::UnboundedSender<LeaseEvent>,
+    switchboard: Switchboard,
+    sealer: Arc<Sealer>,
+    clock: Arc<dyn Clock>,
+    sessions: Mutex<Sessions>,
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    last: u64,
+    by_node: BTreeMap<NodeId, (SessionId, CancellationToken)>,
+}
+
+// === impl Dispatcher ===
+
+impl Dispatcher {
+    /// Opens the door. A task projects the endpoint table once per published State, for all sessions.
+    pub fn new(
+        raft: RaftHandle,
+        leases: mpsc::UnboundedSender<LeaseEvent>,
+        switchboard: Switchboard,
+        sealer: Arc<Sealer>,
+        clock: Arc<dyn Clock>,
+    ) -> Dispatcher {
+        let state = raft.state();
+        let (sender, tables) = watch::channel(Arc::new(endpoints(&state.borrow())));
+        tokio::spawn(project_tables(state.clone(), sender));
+        let sessions = Mutex::default();
+        Dispatcher { inner: Arc::new(Inner { raft, state, tables, leases, switchboard, sealer, clock, sessions }) }
+    }
+}
+
+async fn project_tables(mut state: watch::Receiver<Arc<State>>, tables: watch::Sender<Arc<EndpointTable>>) {
+    while state.changed().await.is_ok() {
+        let table = endpoints(&state.borrow_and_update());
+        tables.send_if_modified(|known| {
+            let moved = known.services != table.services || known.epoch != table.epoch;
+            if moved {
+                *known = Arc::new(table);
+            }
+            moved
+        });
+        if tables.is_closed() {
+            return;
+        }
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn sessions(&self) -> std::sync::MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session for the node, later than all before; an earlier one of the node is fenced off.
+    fn begin_session(&self, node: NodeId) -> (SessionId, CancellationToken) {
+        let fence = CancellationToken::new();
+        let wall = self.clock.wall().0;
+        let mut sessions = self.sessions();
+        sessions.last = (sessions.last + 1).max(wall);
+        let session = SessionId(sessions.last);
+        if let Some((_, earlier)) = sessions.by_node.insert(node, (session, fence.clone())) {
+            earlier.cancel();
+        }
+        (session, fence)
+    }
+
+    fn is_current(&self, node: NodeId, session: SessionId) -> bool {
+        self.sessions().by_node.get(&node).is_some_and(|(s, _)| *s == session)
+    }
+
+    /// Ends a session; false when a later one has taken its place.
+    fn end_session(&self, node: NodeId, session: SessionId) -> bool {
+        let mut sessions = self.sessions();
+        let is_current = sessions.by_node.get(&node).is_some_and(|(s, _)| *s == session);
+        if is_current {
+            sessions.by_node.remove(&node);
+        }
+        is_current
+    }
+}
+
+#[tonic::async_trait]
+impl Agents for Dispatcher {
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (sender, receiver) = mpsc::channel(MESSAGES_WAITING);
+        let outgoing = session::open(self.inner.clone(), request.into_inner(), sender, receiver).await?;
+        Ok(Response::new(outgoing))
+    }
+
+    async fn fetch_blob(
+        &self,
+        request: Request<v1::FetchBlobRequest>,
+    ) -> Result<Response<v1::FetchBlobResponse>, Status> {
+        let request = request.into_inner();
+        let node: NodeId = request.node.parse().map_err(|e| Status::invalid_argument(format!("node: {e}")))?;
+        let digest = proto::convert::blob_digest("digest", request.digest)
+            .map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let state = self.inner.state.borrow().clone();
+        let mounts = state.tasks_on(node).any(|t| t.container.files.iter().any(|f| f.digest == digest));
+        if !mounts {
+            return Err(Status::permission_denied(format!("no task of node {node} mounts content {digest}")));
+        }
+        let blob = state.blob(&digest).ok_or_else(|| Status::not_found(format!("no content {digest}")))?;
+        let content = self.inner.sealer.unseal(blob).map_err(|e| Status::data_loss(e.to_string()))?;
+        Ok(Response::new(v1::FetchBlobResponse { kind: blob.kind.into(), content: content.to_vec() }))
+    }
+
+    async fn push_log(
+        &self,
+        request: Request<Streaming<v1::PushLogRequest>>,
+    ) -> Result<Response<v1::PushLogResponse>, Status> {
+        let mut chunks = request.into_inner();
+        let mut reader = None;
+        while let Some(push) = chunks.next().await {
+            let push = push?;
+            if reader.is_none() {
+                reader = self.inner.switchboard.answer(push.stream);
+            }
+            let Some(reader) = &reader else { break };
+            let sent = match push.chunk {
+                Some(chunk) => reader.send(Ok(chunk)).await,
+                None if push.problem.is_empty() => Ok(()),
+                None => reader.send(Err(push.problem)).await,
+            };
+            if sent.is_err() {
+                break;
+            }
+        }
+        Ok(Response::new(v1::PushLogResponse {}))
+    }
+}
+
+/// A stream that ends with an error once the session is fenced off.
+fn outgoing(
+    receiver: mpsc::Receiver<v1::ServerMessage>,
+    fence: CancellationToken,
+) -> Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>> {
+    let (sender, merged) = mpsc::channel(MESSAGES_WAITING);
+    let mut receiver = receiver;
+    tokio::spawn(async move {
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = fence.cancelled() => {
+                    let _ = sender.send(Err(Status::aborted("a later session of this node took over"))).await;
+                    return;
+                }
+                message = receiver.recv() => message,
+            };
+            let Some(message) = next else { return };
+            if sender.send(Ok(message)).await.is_err() {
+                return;
+            }
+        }
+    });
+    Box::pin(ReceiverStream::new(merged))
+}

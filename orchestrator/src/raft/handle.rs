@@ -1,0 +1,432 @@
+//! What the other rooms hold: propose, watch State and leadership, read, change members, shut down.
+//!
+//! Never decides what to propose. Opened by `server`; clones share one log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::BasicNode;
+use openraft::error::{CheckIsLeaderError, ClientWriteError, InitializeError, RaftError as CoreError};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
+use proto::id::{RequestId, ServerId};
+use proto::limits::LOG_ENTRY_MAX_BYTES;
+use proto::revision::Time;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::clock::Clock;
+use super::codec;
+use super::error::{ProposeError, RaftError, ReadError};
+use super::fault::{Fault, held};
+use super::identity::DataDir;
+use super::leadership::{self, Leadership, Peer};
+use super::log_store::LogStore;
+use super::meter::{Meter, SyncLatency};
+use super::network::{Network, TransportError};
+use super::options::RaftOptions;
+use super::proposer::{Proposal, Proposer};
+use super::record::SnapshotRecord;
+use super::snapshot::{SnapshotFile, Snapshots};
+use super::state_machine::StateMachine;
+use super::type_config::{Applied, Encoded, Proposed, Raft, Snapshot, TypeConfig, Vote};
+use super::upkeep;
+use crate::engine::{Command, State};
+
+/// Commands that may wait for a place in an entry; who comes later waits for a place here.
+const PROPOSALS_WAITING: usize = 1024;
+/// Bytes that an entry needs beside its commands.
+const ENTRY_OVERHEAD_BYTES: usize = 1024;
+/// How long files may take to be closed.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a snapshot may take to be sent and installed.
+const SNAPSHOT_SEND_MS: u64 = 60_000;
+
+/// This server's part in the log. Cheap to clone.
+#[derive(Clone)]
+pub struct RaftHandle(Arc<Inner>);
+
+impl std::fmt::Debug for RaftHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RaftHandle").field("id", &self.0.id).finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    id: ServerId,
+    raft: Raft,
+    state: watch::Receiver<Arc<State>>,
+    leadership: watch::Receiver<Leadership>,
+    proposals: mpsc::Sender<Proposal>,
+    clock: Arc<dyn Clock>,
+    timeout: Duration,
+    meter: Arc<Meter>,
+    fault: Fault,
+    open: Mutex<Option<Open>>,
+}
+
+/// What is closed by `shutdown`.
+#[derive(Debug)]
+struct Open {
+    proposer: JoinHandle<()>,
+    leadership: JoinHandle<()>,
+    upkeep: JoinHandle<()>,
+    store: LogStore,
+    closed: oneshot::Receiver<()>,
+}
+
+/// How the log is doing. Indexes count entries, not commands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RaftMetrics {
+    /// This server.
+    pub id: ServerId,
+    /// The newest term it knows of.
+    pub term: u64,
+    /// Who leads; this server itself too.
+    pub leader: Option<Peer>,
+    /// All members, voters and learners.
+    pub members: Vec<Peer>,
+    /// Those that vote.
+    pub voters: BTreeSet<ServerId>,
+    /// The last entry on disk.
+    pub last_log: Option<u64>,
+    /// The last entry applied.
+    pub applied: Option<u64>,
+    /// The last entry in a snapshot.
+    pub snapshot: Option<u64>,
+    /// The last entry cut off.
+    pub purged: Option<u64>,
+    /// For a leader: milliseconds since a majority last answered.
+    pub quorum_ack_age_ms: Option<u64>,
+    /// How long the disk takes.
+    pub sync: SyncLatency,
+}
+
+// === Opening and closing ===
+
+struct Disk {
+    dir: DataDir,
+    id: ServerId,
+    store: LogStore,
+    snapshots: Snapshots,
+    begin: Option<SnapshotRecord>,
+}
+
+/// Everything that blocks, in the order in which one check relies on the one before.
+fn open_disk(options: &RaftOptions, fault: Fault, meter: Arc<Meter>) -> Result<Disk, RaftError> {
+    let dir = DataDir::claim(&options.data_dir)?;
+    dir.refuse_lost_log()?;
+    let mut store = LogStore::open(&dir.log_dir(), fault, meter)?;
+    let is_new = store.server_id().is_none();
+    let (snapshots, begin) = Snapshots::open(&dir.snapshot_dir(), store.purged_index())?;
+    if is_new && begin.is_some() {
+        return Err(RaftError::StraySnapshots { path: dir.snapshot_dir() });
+    }
+    let id = dir.settle(&store, options.new_server_id)?;
+    store.cut_only_below(snapshots.reach());
+    Ok(Disk { dir, id, store, snapshots, begin })
+}
+
+fn core_config(options: &RaftOptions) -> Result<Arc<openraft::Config>, RaftError> {
+    let config = openraft::Config {
+        cluster_name: "wherry".to_owned(),
+        heartbeat_interval: options.timing.heartbeat_ms,
+        election_timeout_min: options.timing.election_min_ms,
+        election_timeout_max: options.timing.election_max_ms,
+        install_snapshot_timeout: SNAPSHOT_SEND_MS,
+        snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(options.snapshots.after_entries),
+        // The log is cut by `upkeep`, which knows how far back the older snapshot lies.
+        max_in_snapshot_log_to_keep: u64::MAX,
+        ..openraft::Config::default()
+    };
+    config.validate().map(Arc::new).map_err(|e| RaftError::Settings { cause: e.to_string() })
+}
+
+impl RaftHandle {
+    /// Opens this server's log, creating it in an empty directory. Returns when everything that is known to be committed
+    /// is applied. A server that is its cluster's only voter starts to lead at once.
+    pub async fn open(options: RaftOptions) -> Result<RaftHandle, RaftError> {
+        let config = core_config(&options)?;
+        let fault = Fault::none();
+        let meter = Arc::new(Meter::new(Duration::from_millis(options.timing.heartbeat_ms / 2)));
+        let on_disk = {
+            let (options, fault, meter) = (options.clone(), fault.clone(), meter.clone());
+            tokio::task::spawn_blocking(move || open_disk(&options, fault, meter))
+        };
+        let Disk { dir, id, mut store, snapshots, begin } =
+            on_disk.await.map_err(|e| RaftError::Fatal { cause: e.to_string() })??;
+        let closed = store.hold_until_closed(dir);
+        let machine = StateMachine::new(snapshots.clone(), begin, fault.clone());
+        let state = machine.subscribe();
+        let network = Network(options.transport.clone());
+        let raft = Raft::new(id.0, config, network, store.clone(), machine)
+            .await
+            .map_err(|e| RaftError::Fatal { cause: fault.cause().unwrap_or_else(|| e.to_string()) })?;
+        elect_if_alone(&raft, id).await?;
+
+        let (leading, leadership) = watch::channel(Leadership::Following { leader: None });
+        let (proposals, inbox) = mpsc::channel(PROPOSALS_WAITING);
+        let proposer = Proposer {
+            inbox,
+            raft: raft.clone(),
+            leadership: leadership.clone(),
+            clock: options.clock.clone(),
+            timeout: options.propose_timeout,
+        };
+        let follow = leadership::follow(raft.clone(), state.clone(), options.clock.clone(), leading);
+        let open = Open {
+            proposer: tokio::spawn(proposer.run()),
+            leadership: tokio::spawn(follow),
+            upkeep: tokio::spawn(upkeep::follow(raft.clone(), snapshots, meter.clone(), options.snapshots)),
+            store,
+            closed,
+        };
+        Ok(RaftHandle(Arc::new(Inner {
+            id,
+            raft,
+            state,
+            leadership,
+            proposals,
+            clock: options.clock,
+            timeout: options.propose_timeout,
+            meter,
+            fault,
+            open: Mutex::new(Some(open)),
+        })))
+    }
+
+    /// Makes this server a cluster of its own, reachable at `address`; once in the life of a cluster.
+    pub async fn bootstrap(&self, address: &str) -> Result<(), RaftError> {
+        let alone = BTreeMap::from([(self.0.id.0, BasicNode::new(address))]);
+        match self.0.raft.initialize(alone).await {
+            Ok(()) => Ok(()),
+            Err(CoreError::APIError(InitializeError::NotAllowed(_))) => Err(RaftError::AlreadyInitialised),
+            Err(e) => Err(RaftError::Fatal { cause: e.to_string() }),
+        }
+    }
+
+    /// Whether this server belongs to a cluster already.
+    pub async fn is_bootstrapped(&self) -> Result<bool, RaftError> {
+        self.0.raft.is_initialized().await.map_err(|e| RaftError::Fatal { cause: e.to_string() })
+    }
+
+    /// Closes everything, in order, and returns when the files are closed. Later calls do nothing.
+    pub async fn shutdown(&self) -> Result<(), RaftError> {
+        let Some(open) = held(&self.0.open).take() else { return Ok(()) };
+        open.proposer.abort();
+        self.0.raft.shutdown().await.map_err(|e| RaftError::Fatal { cause: e.to_string() })?;
+        // The proposer was cancelled, the others end with openraft: so nobody is left in the belief that this one leads.
+        for task in [open.proposer, open.leadership, open.upkeep] {
+            let _ = task.await;
+        }
+        let finished = open.store.finish().await;
+        let _ = tokio::time::timeout(CLOSE_PATIENCE, open.closed).await;
+        finished.map_err(|e| RaftError::Fatal { cause: e.to_string() })
+    }
+
+    /// Resolves when the log cannot go on, with the reason. The process is then expected to end: nothing is retried.
+    pub async fn lost(&self) -> RaftError {
+        let mut metrics = self.0.raft.metrics();
+        let core_stopped = async {
+            match metrics.wait_for(|m| m.running_state.is_err()).await {
+                Ok(m) => m.running_state.as_ref().err().cloned(),
+                Err(_) => None,
+            }
+        };
+        tokio::select! {
+            cause = self.0.fault.wait() => RaftError::Fatal { cause },
+            stopped = core_stopped => match (self.0.fault.cause(), stopped) {
+                (Some(cause), _) => RaftError::Fatal { cause },
+                (None, Some(openraft::error::Fatal::Stopped)) => RaftError::Stopped,
+                (None, Some(fatal)) => RaftError::Fatal { cause: fatal.to_string() },
+                (None, None) => RaftError::Fatal { cause: "its task ended".to_owned() },
+            },
+        }
+    }
+}
+
+/// A lone voter need not wait for a timeout to learn that nobody else leads.
+async fn elect_if_alone(raft: &Raft, id: ServerId) -> Result<(), RaftError> {
+    let fatal = |e: openraft::error::Fatal<u64>| RaftError::Fatal { cause: e.to_string() };
+    let alone = raft.with_raft_state(move |s| s.membership_state.effective().voter_ids().eq([id.0])).await;
+    if alone.map_err(fatal)? {
+        // Does nothing if it leads already.
+        raft.trigger().elect().await.map_err(fatal)?;
+    }
+    Ok(())
+}
+
+// === Commands, State, reads ===
+
+impl RaftHandle {
+    /// This server.
+    pub fn id(&self) -> ServerId {
+        self.0.id
+    }
+
+    /// Puts a command into the log and waits until it is applied here. The outcome is the engine's.
+    pub async fn propose(&self, request: Option<RequestId>, command: Command) -> Result<Applied, ProposeError> {
+        if self.0.proposals.is_closed() {
+            return Err(ProposeError::Stopped);
+        }
+        if let Leadership::Following { leader } = &*self.0.leadership.borrow() {
+            return Err(ProposeError::NotLeader { leader: leader.clone() });
+        }
+        let version = command.version();
+        let encoded = codec::encode_body(&Proposed { request, command })
+            .map_err(|e| ProposeError::Unknown { cause: e.to_string() })?;
+        let max = LOG_ENTRY_MAX_BYTES - ENTRY_OVERHEAD_BYTES;
+        if encoded.len() > max {
+            return Err(ProposeError::TooLarge { bytes: encoded.len(), max });
+        }
+        let (answer, outcome) = oneshot::channel();
+        let proposal = Proposal { version, encoded: Encoded(Bytes::from(encoded)), answer };
+        let answered = tokio::time::timeout(self.0.timeout, async {
+            self.0.proposals.send(proposal).await.map_err(|_| ProposeError::Stopped)?;
+            let gone = |_| ProposeError::Unknown { cause: "the log was shut down meanwhile".to_owned() };
+            outcome.await.map_err(gone)?
+        });
+        match answered.await {
+            Ok(result) => result,
+            Err(_) => Err(ProposeError::Unknown { cause: format!("no outcome within {:?}", self.0.timeout) }),
+        }
+    }
+
+    /// The newest applied State, and every later one: published once per applied batch, before outcomes are returned.
+    pub fn state(&self) -> watch::Receiver<Arc<State>> {
+        self.0.state.clone()
+    }
+
+    /// Whether this server leads.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.0.leadership.clone()
+    }
+
+    /// Cluster time, while this server leads.
+    pub fn now(&self) -> Option<Time> {
+        self.0.leadership.borrow().leading().map(|term| term.now(&*self.0.clock))
+    }
+
+    /// Returns when State holds everything that was acknowledged anywhere before the call.
+    pub async fn read_barrier(&self) -> Result<(), ReadError> {
+        let checked = tokio::time::timeout(self.0.timeout, self.0.raft.ensure_linearizable());
+        match checked.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(CoreError::APIError(CheckIsLeaderError::ForwardToLeader(_)))) => {
+                Err(ReadError::NotLeader { leader: self.0.leadership.borrow().leader().cloned() })
+            }
+            Ok(Err(CoreError::APIError(e))) => Err(ReadError::NoQuorum { cause: e.to_string() }),
+            Ok(Err(CoreError::Fatal(_))) => Err(ReadError::Stopped),
+            Err(_) => Err(ReadError::NoQuorum { cause: format!("no answer within {:?}", self.0.timeout) }),
+        }
+    }
+
+    /// How the log is doing right now.
+    pub fn metrics(&self) -> RaftMetrics {
+        let metrics = self.0.raft.metrics();
+        let m = metrics.borrow();
+        let peer = |id: u64, node: &BasicNode| Peer { id: ServerId(id), address: node.addr.clone() };
+        let membership = m.membership_config.membership();
+        RaftMetrics {
+            id: self.0.id,
+            term: m.current_term,
+            leader: m.current_leader.and_then(|id| membership.get_node(&id).map(|node| peer(id, node))),
+            members: membership.nodes().map(|(id, node)| peer(*id, node)).collect(),
+            voters: membership.voter_ids().map(ServerId).collect(),
+            last_log: m.last_log_index,
+            applied: m.last_applied.map(|id| id.index),
+            snapshot: m.snapshot.map(|id| id.index),
+            purged: m.purged.map(|id| id.index),
+            quorum_ack_age_ms: m.millis_since_quorum_ack,
+            sync: self.0.meter.sync_latency(),
+        }
+    }
+
+    /// Asks for a snapshot now; it is taken in the background.
+    pub async fn take_snapshot(&self) -> Result<(), RaftError> {
+        self.0.raft.trigger().snapshot().await.map_err(|e| RaftError::Fatal { cause: e.to_string() })
+    }
+}
+
+// === Members ===
+
+impl RaftHandle {
+    /// Lets a server receive the log without a vote; returns when it has caught up.
+    pub async fn add_learner(&self, id: ServerId, address: &str) -> Result<(), RaftError> {
+        membership_changed(self.0.raft.add_learner(id.0, BasicNode::new(address), true)).await
+    }
+
+    /// Makes exactly these servers the voters. All must be learners or voters; who is left out is removed.
+    pub async fn set_voters(&self, voters: BTreeSet<ServerId>) -> Result<(), RaftError> {
+        let voters: BTreeSet<u64> = voters.into_iter().map(|id| id.0).collect();
+        membership_changed(self.0.raft.change_membership(voters, false)).await
+    }
+
+    /// Where messages of other servers go in.
+    pub fn door(&self) -> PeerDoor {
+        PeerDoor { id: self.0.id, raft: self.0.raft.clone() }
+    }
+}
+
+async fn membership_changed<T>(
+    change: impl Future<Output = Result<T, CoreError<u64, ClientWriteError<u64, BasicNode>>>>,
+) -> Result<(), RaftError> {
+    change.await.map(|_| ()).map_err(|e| RaftError::Membership { cause: e.to_string() })
+}
+
+/// The receiving end of a `Transport`.
+#[derive(Clone)]
+pub struct PeerDoor {
+    id: ServerId,
+    raft: Raft,
+}
+
+impl std::fmt::Debug for PeerDoor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PeerDoor").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl PeerDoor {
+    fn stopped(&self, cause: impl ToString) -> TransportError {
+        TransportError::Stopped { to: self.id, cause: cause.to_string() }
+    }
+
+    /// Entries or a heartbeat from a leader.
+    pub async fn append_entries(
+        &self,
+        message: AppendEntriesRequest<TypeConfig>,
+    ) -> Result<AppendEntriesResponse<u64>, TransportError> {
+        self.raft.append_entries(message).await.map_err(|e| self.stopped(e))
+    }
+
+    /// A candidate's question.
+    pub async fn vote(&self, message: VoteRequest<u64>) -> Result<VoteResponse<u64>, TransportError> {
+        self.raft.vote(message).await.map_err(|e| self.stopped(e))
+    }
+
+    /// An empty file for the pieces of a snapshot.
+    pub async fn begin_snapshot(&self) -> Result<SnapshotFile, TransportError> {
+        self.raft.begin_receiving_snapshot().await.map(|file| *file).map_err(|e| self.stopped(e))
+    }
+
+    /// A snapshot that has arrived whole.
+    pub async fn install_snapshot(
+        &self,
+        vote: Vote,
+        snapshot: Snapshot,
+    ) -> Result<SnapshotResponse<u64>, TransportError> {
+        self.raft.install_full_snapshot(vote, snapshot).await.map_err(|e| self.stopped(e))
+    }
+}
+
+#[cfg(test)]
+impl RaftHandle {
+    /// Writes a batch as it is, as another version's proposer might.
+    pub(super) async fn write_raw(&self, batch: super::type_config::Batch) -> Result<(), ProposeError> {
+        let written = self.0.raft.client_write(batch).await;
+        written.map(|_| ()).map_err(|e| ProposeError::Unknown { cause: e.to_string() })
+    }
+}

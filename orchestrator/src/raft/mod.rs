@@ -1,0 +1,54 @@
+//! The replicated log: commands go in, `Arc<State>` comes out on a watch channel.
+//!
+//! # Flow
+//! `RaftHandle::propose` -> `proposer` (one log entry for many commands) -> openraft -> `log_store` (sled and its sync)
+//! -> `state_machine` (`engine::apply`, the only caller) -> the watch channel and one outcome per command.
+//!
+//! # Guarantees
+//! A command whose outcome was returned is on the disks of a majority, and survives any crash of processes. State is
+//! published before the outcome is returned. Leadership is announced only after everything from earlier terms is applied.
+//!
+//! # Caveats
+//! After a restart `state()` may briefly show an older State than before it, until this server has heard from a leader
+//! or leads: whoever must not see that asks `read_barrier` first. An error of a disk is final: `lost()` resolves, and
+//! the process is expected to end.
+//!
+//! Never starts anything because an entry was applied; never decides anything about services, nodes or tasks.
+//! Called by `server` (open), `api` and `dispatcher` (propose, state), `leader` (leadership, propose).
+
+mod clock;
+mod codec;
+mod disk;
+mod error;
+mod fault;
+mod handle;
+mod identity;
+mod leadership;
+mod log_store;
+mod memory;
+mod meter;
+mod network;
+mod options;
+mod parts;
+mod proposer;
+mod recent;
+mod record;
+mod snapshot;
+mod state_machine;
+mod type_config;
+mod upkeep;
+
+#[cfg(test)]
+mod tests;
+
+pub use clock::{Clock, SystemClock};
+pub use codec::{CodecError, open as decode, seal as encode};
+pub use error::{ProposeError, RaftError, ReadError};
+pub use handle::{PeerDoor, RaftHandle, RaftMetrics};
+pub use leadership::{Leadership, Peer, Term};
+pub use memory::MemoryNetwork;
+pub use meter::SyncLatency;
+pub use network::{NoPeers, Transport, TransportError};
+pub use options::{RaftOptions, SnapshotRule, Timing};
+pub use snapshot::SnapshotFile;
+pub use type_config::{Applied, Batch, Encoded, TypeConfig};

@@ -1,0 +1,136 @@
+//! Files written by every released version stay readable: `orchestrator/fixtures/` against today's code.
+//!
+//! `WHERRY_UPDATE_FIXTURES=1 cargo test -p orchestrator raft::tests::fixtures` writes the missing ones. Those that are
+//! there are never rewritten: delete one by hand only as long as no release has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use openraft::{BasicNode, EntryPayload, Membership};
+use proto::id::RequestId;
+use proto::revision::{Time, Wall};
+
+use super::sample;
+use crate::engine::{Stamped, State, apply};
+use crate::raft::codec;
+use crate::raft::record::{self, Position, SnapshotRecord, VoteRecord};
+use crate::raft::type_config::{Batch, Encoded, Entry, Proposed, SnapshotMeta, StoredMembership, Vote};
+
+/// A fixture: its file, the bytes of today's code, and a check that bytes mean what they should.
+struct Fixture {
+    name: String,
+    today: Vec<u8>,
+    check: Box<dyn Fn(&[u8])>,
+}
+
+const REQUEST: RequestId = RequestId { client: 0x0123_4567_89ab_cdef, sequence: 42 };
+
+fn members() -> Membership<u64, BasicNode> {
+    let nodes = BTreeMap::from([(1, BasicNode::new("10.0.0.1:7421")), (2, BasicNode::new("10.0.0.2:7421"))]);
+    Membership::new(vec![BTreeSet::from([1]), BTreeSet::from([1, 2])], nodes)
+}
+
+fn entry(name: &str, payload: EntryPayload<crate::raft::TypeConfig>) -> Fixture {
+    let entry = Entry { log_id: Position { term: 3, server: 1, index: 9 }.into(), payload };
+    Fixture {
+        name: format!("entry-{name}.bin"),
+        today: record::seal_entry(&entry).unwrap(),
+        check: Box::new(move |bytes| {
+            let read = record::open_entry(bytes).unwrap();
+            // openraft's Entry compares by content.
+            assert_eq!(read, entry);
+        }),
+    }
+}
+
+fn command(name: &str, command: crate::engine::Command) -> Fixture {
+    let version = command.version();
+    let proposed = Proposed { request: Some(REQUEST), command };
+    let encoded = Encoded(codec::encode_body(&proposed).unwrap().into());
+    let batch = Batch { version, at: Time(1_000), wall: Wall(1_700_000_000_000), commands: vec![encoded] };
+    Fixture {
+        name: format!("command-{name}.bin"),
+        today: codec::seal(version, &batch).unwrap(),
+        check: Box::new(move |bytes| {
+            let batch: Batch = codec::open(bytes).unwrap();
+            let read: Proposed = codec::decode_body(&batch.commands[0].0).unwrap();
+            assert_eq!((read, batch.at, batch.wall), (proposed.clone(), Time(1_000), Wall(1_700_000_000_000)));
+        }),
+    }
+}
+
+fn snapshot(name: &str, state: State) -> Fixture {
+    let at = Position { term: 3, server: 1, index: 9 }.into();
+    let meta = SnapshotMeta {
+        last_log_id: Some(at),
+        last_membership: StoredMembership::new(Some(at), members()),
+        snapshot_id: "3-9".to_owned(),
+    };
+    let record = SnapshotRecord::new(&meta, state);
+    Fixture {
+        name: format!("snapshot-{name}.bin"),
+        today: codec::seal(record.state.version(), &record).unwrap(),
+        check: Box::new(move |bytes| {
+            let read: SnapshotRecord = codec::open(bytes).unwrap();
+            assert_eq!((read.meta(), &read), (meta.clone(), &record));
+        }),
+    }
+}
+
+fn vote() -> Fixture {
+    let record = VoteRecord::from(Vote::new_committed(3, 1));
+    Fixture {
+        name: "vote.bin".to_owned(),
+        today: codec::seal(0, &record).unwrap(),
+        check: Box::new(move |bytes| assert_eq!(codec::open::<VoteRecord>(bytes).unwrap(), record)),
+    }
+}
+
+fn fixtures() -> Vec<Fixture> {
+    let mut used = State::empty();
+    for (_, command) in sample::every_command() {
+        apply(&mut used, &Stamped { at: Time(1_000), wall: Wall(2_000), request: Some(REQUEST), command });
+    }
+    let batch = Batch {
+        version: 1,
+        at: Time(1_000),
+        wall: Wall(1_700_000_000_000),
+        commands: vec![Encoded(b"one"[..].into()), Encoded(b"two"[..].into())],
+    };
+    let mut all = vec![
+        vote(),
+        entry("blank", EntryPayload::Blank),
+        entry("membership", EntryPayload::Membership(members())),
+        entry("batch", EntryPayload::Normal(batch)),
+        snapshot("empty", State::empty()),
+        snapshot("used", used),
+    ];
+    all.extend(sample::every_command().into_iter().map(|(name, c)| command(name, c)));
+    all
+}
+
+fn dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+#[test]
+fn what_was_written_is_still_read() {
+    let may_write = std::env::var_os("WHERRY_UPDATE_FIXTURES").is_some();
+    for fixture in fixtures() {
+        (fixture.check)(&fixture.today);
+        let path = dir().join(&fixture.name);
+        if may_write && !path.exists() {
+            fs::create_dir_all(dir()).unwrap();
+            fs::write(&path, &fixture.today).unwrap();
+        }
+        let bytes = fs::read(&path).unwrap_or_else(|e| {
+            panic!("{}: {e}; WHERRY_UPDATE_FIXTURES=1 writes what is missing", path.display());
+        });
+        (fixture.check)(&bytes);
+    }
+    let known: BTreeSet<String> = fixtures().into_iter().map(|f| f.name).collect();
+    let found: BTreeSet<String> =
+        fs::read_dir(dir()).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(found, known, "every file is checked");
+}

@@ -1,0 +1,289 @@
+//! Composition root: builds every room, hands out the handles, stops them in order. The only file naming all rooms.
+
+use proto::id::ClusterId;
+use proto::limits::MESSAGE_MAX_BYTES;
+use proto::ranges::{self, Cidr, RANGE_PREFIX_DEFAULT};
+use proto::v1::agents_server::AgentsServer;
+use proto::v1::control_server::ControlServer;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::api::Api;
+use crate::dispatcher::Dispatcher;
+use crate::engine::model::Ranges;
+use crate::engine::{Command, Outcome};
+use crate::leader;
+use crate::pki::seal::{SealError, Sealer};
+use crate::raft::{Applied, ProposeError, RaftError, RaftHandle, RaftOptions};
+use crate::switchboard::Switchboard;
+
+/// Longest an operator's unary call may take, in seconds. Streams are bounded by keepalive instead.
+const CALL_MAX_S: u64 = 30;
+/// Between keepalives of an idle connection, in seconds.
+const KEEPALIVE_S: u64 = 20;
+/// Longest wait for a keepalive's answer, in seconds.
+const KEEPALIVE_ANSWER_S: u64 = 10;
+/// Longest wait for leadership at the start of a one-server cluster, in seconds.
+const LEAD_WITHIN_S: u64 = 30;
+
+/// What a server must be told.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Holds the log, the snapshots and the server's id.
+    pub data_dir: PathBuf,
+    /// Socket of the operators' door.
+    pub api_socket: PathBuf,
+    /// Socket of the agents' door.
+    pub agents_socket: PathBuf,
+    /// The sealing key: a file outside the data directory.
+    pub seal_key: PathBuf,
+    /// Make a new cluster when the data directory holds none.
+    pub bootstrap: bool,
+    /// A one-node cluster made by `ctl dev`.
+    pub dev: bool,
+    /// Container range of a new cluster; absent: the first that overlaps no host route.
+    pub range: Option<Cidr>,
+    /// Nets that the host uses already.
+    pub used: Vec<Cidr>,
+}
+
+/// Why a server did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The log.
+    #[error(transparent)]
+    Raft(#[from] RaftError),
+    /// The sealing key.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A directory or socket.
+    #[error("cannot {verb} {path}: {source}")]
+    File {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// Somebody listens there.
+    #[error("{path} answers already: another server runs; stop it, or choose another directory")]
+    Running {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// No data, and not told to make some.
+    #[error("{path} holds no cluster; start with --bootstrap to make one")]
+    Empty {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// No range is free.
+    #[error("every range tried overlaps a route of this host; choose one with --range, such as --range 172.30.0.0/16")]
+    NoRange,
+    /// The operator's range cannot be used.
+    #[error("range {range} cannot be used: {why}; choose another with --range")]
+    Range {
+        /// As given.
+        range: Cidr,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The first command was not accepted.
+    #[error("the cluster could not be bootstrapped: {0}")]
+    Bootstrap(String),
+    /// No leader came.
+    #[error("this server did not become leader within {LEAD_WITHIN_S} s; see its log")]
+    NotLeading,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct RunningServer {
+    raft: RaftHandle,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    sockets: [PathBuf; 2],
+}
+
+/// Starts a server: the log, the leader's task, and both doors. Ready when this returns.
+pub async fn start(config: ServerConfig) -> Result<RunningServer, ServerError> {
+    make_dir(&config.data_dir)?;
+    let is_new = !config.data_dir.join("server-id").exists();
+    if is_new && !config.bootstrap {
+        return Err(ServerError::Empty { path: config.data_dir });
+    }
+    let sealer = Arc::new(Sealer::open(&config.seal_key, is_new)?);
+    let api_listener = listen(&config.api_socket).await?;
+    let agents_listener = listen(&config.agents_socket).await?;
+    let options = RaftOptions::new(&config.data_dir);
+    let clock = options.clock.clone();
+    let raft = RaftHandle::open(options).await?;
+    lead_cluster(&raft, &config).await?;
+
+    let stop = CancellationToken::new();
+    let switchboard = Switchboard::default();
+    let (lease_sender, lease_events) = mpsc::unbounded_channel();
+    let dispatcher = Dispatcher::new(raft.clone(), lease_sender, switchboard.clone(), sealer.clone(), clock.clone());
+    let api = Api::new(raft.clone(), switchboard, sealer, clock, config.dev);
+    let tasks = vec![
+        tokio::spawn(leader::run(raft.clone(), lease_events, stop.clone())),
+        tokio::spawn(serve_api(api, api_listener, stop.clone())),
+        tokio::spawn(serve_agents(dispatcher, agents_listener, stop.clone())),
+    ];
+    Ok(RunningServer { raft, stop, tasks, sockets: [config.api_socket, config.agents_socket] })
+}
+
+// === impl RunningServer ===
+
+impl RunningServer {
+    /// Resolves when the log is lost: the process must end, because it can acknowledge nothing any more.
+    pub async fn lost(&self) -> RaftError {
+        self.raft.lost().await
+    }
+
+    /// Closes the doors, then the log.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            // A door with open streams is not waited for for ever.
+            let _ = tokio::time::timeout(Duration::from_secs(2), task).await;
+        }
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "the log did not close in order");
+        }
+        for socket in &self.sockets {
+            let _ = std::fs::remove_file(socket);
+        }
+    }
+}
+
+/// Makes this server the first voter when the data are new, waits until it leads, and writes the first command.
+async fn lead_cluster(raft: &RaftHandle, config: &ServerConfig) -> Result<(), ServerError> {
+    if !raft.is_bootstrapped().await? {
+        raft.bootstrap(&config.api_socket.display().to_string()).await?;
+    }
+    let mut leadership = raft.leadership();
+    let leads = async { leadership.wait_for(|l| l.leading().is_some()).await.is_ok() };
+    match tokio::time::timeout(Duration::from_secs(LEAD_WITHIN_S), leads).await {
+        Ok(true) => {}
+        _ => return Err(ServerError::NotLeading),
+    }
+    raft.read_barrier().await.map_err(|e| ServerError::Bootstrap(e.to_string()))?;
+    if raft.state().borrow().cluster().is_some() {
+        return Ok(());
+    }
+    let mut id = [0_u8; 8];
+    getrandom::fill(&mut id).map_err(|e| ServerError::Bootstrap(e.to_string()))?;
+    let command = Command::Bootstrap { cluster: ClusterId(u64::from_le_bytes(id)), ranges: choose_ranges(config)? };
+    match raft.propose(None, command).await {
+        Ok(Applied { outcome: Outcome::Done { .. }, .. }) => Ok(()),
+        Ok(other) => Err(ServerError::Bootstrap(format!("{:?}", other.outcome))),
+        Err(ProposeError::Unknown { cause }) => Err(ServerError::Bootstrap(format!("outcome unknown: {cause}"))),
+        Err(error) => Err(ServerError::Bootstrap(error.to_string())),
+    }
+}
+
+fn choose_ranges(config: &ServerConfig) -> Result<Ranges, ServerError> {
+    let chosen = match config.range {
+        Some(containers) => with_neighbour(containers, &config.used)?,
+        None => ranges::choose_range(&config.used, RANGE_PREFIX_DEFAULT).ok_or(ServerError::NoRange)?,
+    };
+    let node_prefix = chosen.containers.prefix().max(24);
+    Ok(Ranges {
+        containers: chosen.containers.address(),
+        containers_prefix: chosen.containers.prefix(),
+        services: chosen.services.address(),
+        services_prefix: chosen.services.prefix(),
+        node_prefix,
+    })
+}
+
+/// The operator's range for containers, and the one behind it for services.
+fn with_neighbour(containers: Cidr, used: &[Cidr]) -> Result<ranges::Ranges, ServerError> {
+    let wrong = |why: String| ServerError::Range { range: containers, why };
+    if !(8..=28).contains(&containers.prefix()) {
+        return Err(wrong("its prefix length must be between 8 and 28".to_owned()));
+    }
+    let behind = u32::from(containers.last()).checked_add(1).ok_or_else(|| wrong("nothing follows it".to_owned()))?;
+    let services = Cidr::containing(behind.into(), containers.prefix()).map_err(|e| wrong(e.to_string()))?;
+    match used.iter().find(|net| net.overlaps(containers) || net.overlaps(services)) {
+        Some(net) => Err(wrong(format!("it, or {services} for services behind it, overlaps the host's route to {net}"))),
+        None => Ok(ranges::Ranges { containers, services }),
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), ServerError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| ServerError::File { verb: "make", path: path.to_owned(), source })
+}
+
+/// A unix socket that only its owner may use. A stale one is replaced, a live one refused.
+async fn listen(path: &Path) -> Result<UnixListener, ServerError> {
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(ServerError::Running { path: path.to_owned() });
+    }
+    if let Some(directory) = path.parent() {
+        make_dir(directory)?;
+    }
+    let fail = |verb| move |source| ServerError::File { verb, path: path.to_owned(), source };
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(fail("replace")(e)),
+    }
+    let listener = UnixListener::bind(path).map_err(fail("listen on"))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(fail("protect"))?;
+    Ok(listener)
+}
+
+fn door() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(KEEPALIVE_S)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(KEEPALIVE_ANSWER_S)))
+        .max_concurrent_streams(1024)
+}
+
+async fn serve_api(api: Api, listener: UnixListener, stop: CancellationToken) {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<ControlServer<Api>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::v1::DESCRIPTOR)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("the schema was compiled into this program");
+    let control = ControlServer::new(api)
+        .max_decoding_message_size(MESSAGE_MAX_BYTES)
+        .max_encoding_message_size(usize::MAX);
+    let served = door()
+        .timeout(Duration::from_secs(CALL_MAX_S))
+        .add_service(health)
+        .add_service(reflection)
+        .add_service(control)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the operators' door closed");
+    }
+}
+
+async fn serve_agents(dispatcher: Dispatcher, listener: UnixListener, stop: CancellationToken) {
+    let agents = AgentsServer::new(dispatcher)
+        .max_decoding_message_size(MESSAGE_MAX_BYTES)
+        .max_encoding_message_size(usize::MAX);
+    let served = door()
+        .add_service(agents)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the agents' door closed");
+    }
+}
