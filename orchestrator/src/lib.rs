@@ -1,3 +1,11 @@
 //! The control plane: State replicated by Raft, one task that leads, and two doors.
 
+pub mod api;
+pub mod dispatcher;
 pub mod engine;
+pub mod leader;
+pub mod pki;
+pub mod raft;
+pub mod routes;
+pub mod server;
+pub mod switchboard;

@@ -112,7 +112,7 @@ impl fmt::Display for Reason {
             Reason::SpecChangedStopFirst => {
                 write!(f, "its container's spec changed; it holds a host port or a volume, so the old one stops first")
             }
-            Reason::Superseded { by } => write!(f, "its successor {by} is ready"),
+            Reason::Superseded { by } => write!(f, "{by} is ready in its place"),
             Reason::NeverReady => write!(f, "a later spec replaced it before it was ready"),
             Reason::ScaledDown { replicas } => write!(f, "scaled down to {replicas}"),
             Reason::ServiceRemoved => write!(f, "its service is being removed"),

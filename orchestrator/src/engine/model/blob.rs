@@ -28,6 +28,7 @@ pub enum Content {
     /// A config's bytes.
     Plain {
         /// As they are.
+        #[serde(with = "as_bytes")]
         bytes: Vec<u8>,
     },
     /// A secret's bytes, encrypted and authenticated.
@@ -35,8 +36,10 @@ pub enum Content {
         /// Which key opens it.
         key_id: String,
         /// 24 bytes, drawn for this sealing.
+        #[serde(with = "as_bytes")]
         nonce: Vec<u8>,
         /// XChaCha20-Poly1305 over the content, with the digest as associated data.
+        #[serde(with = "as_bytes")]
         bytes: Vec<u8>,
     },
 }
@@ -47,5 +50,37 @@ impl std::fmt::Debug for Content {
             Content::Plain { bytes } => write!(f, "Plain({} bytes)", bytes.len()),
             Content::Sealed { key_id, bytes, .. } => write!(f, "Sealed({} bytes, key {key_id})", bytes.len()),
         }
+    }
+}
+
+/// Bytes as bytes: a list of numbers would take half as much again in the log.
+mod as_bytes {
+    use serde::de::{Deserializer, SeqAccess, Visitor};
+    use serde::ser::Serializer;
+    use std::fmt;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<u8>, A::Error> {
+                let mut bytes = Vec::new();
+                while let Some(byte) = list.next_element()? {
+                    bytes.push(byte);
+                }
+                Ok(bytes)
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
     }
 }

@@ -21,6 +21,7 @@ use super::reason::Reason;
 use super::state::State;
 
 pub use order::{blocking_gates, is_condition_met};
+pub use reap::BLOB_KEPT_MS;
 pub use replicas::slot_order;
 
 /// Changes in one plan at most: keeps its log entry well below the limit. The rest follows in the next.

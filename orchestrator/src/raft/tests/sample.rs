@@ -1,28 +1,129 @@
 //! Commands and what they leave in State, for tests of this room: the only test file here that knows real commands.
 
-use crate::engine::{Command, Outcome, State};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use proto::assignment::Verdict;
+use proto::id::{BlobDigest, ClusterId, NodeId, ServiceKey, Slot, TaskId};
+use proto::node::{NodeConditions, NodeInfo};
+use proto::revision::Revision;
+use proto::spec::{BlobKind, ContainerSpec, ProjectSpec, ServiceSpec};
+use proto::task_state::{Health, Phase, TaskStatus};
+
+use crate::engine::model::{Content, Ranges, VolumeKey};
+use crate::engine::plan::{Change, Plan, Planned, Requires};
+use crate::engine::{Command, Outcome, Reason, State};
+
+fn digest(n: u64) -> BlobDigest {
+    BlobDigest(format!("{n:064x}"))
+}
 
 /// The n-th sample command.
 pub(super) fn command(n: u64) -> Command {
-    Command::Put { key: n, text: format!("text {n}") }
+    let content = Content::Plain { bytes: format!("text {n}").into_bytes() };
+    Command::PutBlob { digest: digest(n), kind: BlobKind::Config, content }
 }
 
 /// A command whose encoding has a little more than this many bytes.
 pub(super) fn command_of_size(n: u64, bytes: usize) -> Command {
-    Command::Put { key: n, text: "x".repeat(bytes) }
+    Command::PutBlob { digest: digest(n), kind: BlobKind::Config, content: Content::Plain { bytes: vec![b'x'; bytes] } }
 }
 
 /// Whether the n-th sample command was applied.
 pub(super) fn holds(state: &State, n: u64) -> bool {
-    state.item(n).is_some()
+    state.blob(&digest(n)).is_some()
 }
 
 /// Whether this is the answer to the n-th sample command.
-pub(super) fn answers(outcome: &Outcome, n: u64) -> bool {
-    *outcome == Outcome::Put { key: n }
+pub(super) fn answers(outcome: &Outcome, _n: u64) -> bool {
+    matches!(outcome, Outcome::Done { .. })
 }
 
 /// One of each command, under the name of its fixture. A command, once released, stays here for ever.
 pub(super) fn every_command() -> Vec<(&'static str, Command)> {
-    vec![("put", command(7))]
+    let service = key();
+    vec![
+        ("bootstrap", Command::Bootstrap { cluster: ClusterId(7), ranges: ranges() }),
+        ("put-blob", command(7)),
+        ("put-secret", Command::PutBlob { digest: digest(8), kind: BlobKind::Secret, content: sealed() }),
+        ("put-project", Command::PutProject { spec: Box::new(project()), expected_release: Some(3), prune: true }),
+        ("delete-project", Command::DeleteProject { project: service.project.clone(), volumes: true }),
+        ("delete-service", Command::DeleteService { service: service.clone() }),
+        ("scale-service", Command::ScaleService { service, replicas: 4 }),
+        ("register-node", Command::RegisterNode { info: node() }),
+        ("report-statuses", Command::ReportStatuses { node: NodeId(1), reports: vec![(TaskId(5), status())] }),
+        ("report-conditions", Command::ReportConditions { node: NodeId(1), conditions: NodeConditions::default() }),
+        ("apply-plan", Command::ApplyPlan { plan: plan() }),
+    ]
+}
+
+fn key() -> ServiceKey {
+    ServiceKey { project: "shop".parse().expect("a name"), service: "web".parse().expect("a name") }
+}
+
+fn ranges() -> Ranges {
+    Ranges {
+        containers: Ipv4Addr::new(10, 210, 0, 0),
+        containers_prefix: 16,
+        services: Ipv4Addr::new(10, 211, 0, 0),
+        services_prefix: 16,
+        node_prefix: 24,
+    }
+}
+
+fn sealed() -> Content {
+    Content::Sealed { key_id: "0123456789abcdef".to_owned(), nonce: vec![9; 24], bytes: vec![1, 2, 3] }
+}
+
+fn project() -> ProjectSpec {
+    let container = ContainerSpec { image: "web:1".to_owned(), ..ContainerSpec::default() };
+    let service = ServiceSpec { container: Arc::new(container), ..ServiceSpec::default() };
+    ProjectSpec {
+        name: key().project,
+        services: BTreeMap::from([(key().service, service)]),
+        volumes: BTreeMap::new(),
+        networks: BTreeSet::from(["default".to_owned()]),
+    }
+}
+
+fn node() -> NodeInfo {
+    NodeInfo {
+        id: NodeId(1),
+        hostname: "n1".to_owned(),
+        agent_version: "0.1.0".to_owned(),
+        engine_version: "20.10.24".to_owned(),
+        os: "linux".to_owned(),
+        arch: "x86_64".to_owned(),
+        cpu_millis: 2_000,
+        memory_bytes: 1 << 30,
+        addresses: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
+        labels: BTreeMap::new(),
+        features: BTreeSet::new(),
+    }
+}
+
+fn status() -> TaskStatus {
+    TaskStatus { incarnation: 2, phase: Phase::Running, health: Health::Healthy, sequence: 9, ..TaskStatus::default() }
+}
+
+/// One of each change.
+fn plan() -> Plan {
+    let (service, volume) = (key(), VolumeKey { project: key().project, name: "data".to_owned(), node: NodeId(1) });
+    let changes = vec![
+        Change::CreateTask { service: service.clone(), slot: Slot(1), node: NodeId(1) },
+        Change::StopTask { task: TaskId(4) },
+        Change::LatchGate { service: service.clone(), dependency: service.service.clone() },
+        Change::MarkDown { node: NodeId(1) },
+        Change::MarkUp { node: NodeId(1) },
+        Change::ForgetService { service: service.clone() },
+        Change::ForgetProject { project: service.project.clone() },
+        Change::RemoveVolume { volume: volume.clone() },
+        Change::ForgetVolume { volume },
+        Change::ForgetBlob { digest: digest(7) },
+        Change::JudgeStranger { node: NodeId(1), container: "c0ffee".to_owned(), verdict: Some(Verdict::Stop) },
+    ];
+    let requires = vec![Requires::Service(service, Revision(3)), Requires::Node(NodeId(1), Revision(2))];
+    let planned = changes.into_iter().map(|change| Planned { change, requires: requires.clone(), reason: Reason::SlotEmpty });
+    Plan { base: Revision(9), changes: planned.collect(), unplaced: Vec::new() }
 }
