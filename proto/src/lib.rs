@@ -13,7 +13,6 @@ pub mod limits;
 pub mod names;
 pub mod ranges;
 pub mod node;
-pub mod ranges;
 pub mod revision;
 pub mod spec;
 pub mod task_state;
