@@ -83,6 +83,29 @@ fn too_many_services_are_refused() {
 }
 
 #[test]
+fn a_content_beyond_the_limit_of_blobs_is_refused() {
+    let manifest = |bytes: usize| {
+        let head = "services:\n  web: {image: a, configs: [big]}\nconfigs:\n  big:\n    content: ";
+        format!("{head}{}\n", "x".repeat(bytes))
+    };
+    assert!(world().load(manifest(512_000)).is_ok());
+    assert_eq!(
+        refusal(manifest(512_001)),
+        "compose.yaml:5:14: the config `big` has 512001 bytes, at most 512000 are allowed\n  hint: put large files into the image or on a volume\n"
+    );
+}
+
+#[test]
+fn a_long_circle_is_shown_by_its_ends() {
+    let services: String =
+        (0..100).map(|n| format!("  s{n}: {{image: a, depends_on: [s{}]}}\n", (n + 1) % 100)).collect();
+    assert_eq!(
+        refusal(format!("services:\n{services}")),
+        "compose.yaml:101:32: `depends_on` goes in a circle: s0 -> s1 -> s2 -> s3 -> s4 -> s5 -> ... -> s94 -> s95 -> s96 -> s97 -> s98 -> s99 -> s0\n  hint: remove one of these dependencies\n"
+    );
+}
+
+#[test]
 fn many_mistakes_are_not_each_compared_with_every_word() {
     let keys: String = (0..20_000).map(|n| format!("    key{n}: 1\n")).collect();
     let problems = world().load(format!("services:\n  web:\n    image: a\n{keys}")).expect_err("unknown");
@@ -92,10 +115,57 @@ fn many_mistakes_are_not_each_compared_with_every_word() {
 /// Pieces of manifests, so that random texts get past the parser.
 fn piece() -> impl Strategy<Value = String> {
     let words = [
-        "services:\n", "  web:\n", "    image: nginx\n", "    ports:\n", "      - ", "\"80:80\"", "80-90", "\n", "    ", ":", "- ", "[", "]",
-        "{", "}", ",", "&a ", "*a", "<<: ", "$", "${A:-", "}", "'", "\"", "#", "\t", "|\n", ">-\n", "!!str ", "---\n", "null", "deploy: ",
-        "volumes: ", "networks: ", "healthcheck: ", "test: ", "depends_on: ", "environment: ", "build: ", "secrets: ", "restart: no\n", "-1",
-        "99999999999999999999", "1h", "é", "\u{85}", "\u{feff}", "x-wherry: {health: ", "~/", "../", "? ",
+        "services:\n",
+        "  web:\n",
+        "    image: nginx\n",
+        "    ports:\n",
+        "      - ",
+        "\"80:80\"",
+        "80-90",
+        "\n",
+        "    ",
+        ":",
+        "- ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "&a ",
+        "*a",
+        "<<: ",
+        "$",
+        "${A:-",
+        "}",
+        "'",
+        "\"",
+        "#",
+        "\t",
+        "|\n",
+        ">-\n",
+        "!!str ",
+        "---\n",
+        "null",
+        "deploy: ",
+        "volumes: ",
+        "networks: ",
+        "healthcheck: ",
+        "test: ",
+        "depends_on: ",
+        "environment: ",
+        "build: ",
+        "secrets: ",
+        "restart: no\n",
+        "-1",
+        "99999999999999999999",
+        "1h",
+        "é",
+        "\u{85}",
+        "\u{feff}",
+        "x-wherry: {health: ",
+        "~/",
+        "../",
+        "? ",
     ];
     prop_oneof![4 => proptest::sample::select(words.to_vec()).prop_map(str::to_owned), 1 => ".{0,8}"]
 }

@@ -65,7 +65,10 @@ fn ports() {
         ("8080:80", json!([port(8080, 80)])),
         ("\"127.0.0.1:8080:80\"", json!([with(port(8080, 80), "host_ip", json!("127.0.0.1"))])),
         ("\"127.0.0.1::80\"", json!([with(port(0, 80), "host_ip", json!("127.0.0.1"))])),
-        ("\"[::1]:8080:80/udp\"", json!([with(with(port(8080, 80), "host_ip", json!("::1")), "protocol", json!("udp"))])),
+        (
+            "\"[::1]:8080:80/udp\"",
+            json!([with(with(port(8080, 80), "host_ip", json!("::1")), "protocol", json!("udp"))]),
+        ),
         ("\"8080-8081:80-81\"", json!([port(8080, 80), port(8081, 81)])),
         ("\"80-81\"", json!([port(0, 80), port(0, 81)])),
         ("\"53:53/UDP\"", json!([with(port(53, 53), "protocol", json!("udp"))])),
@@ -77,15 +80,23 @@ fn ports() {
         ("{target: 80-81, published: 90-91}", json!([port(90, 80), port(91, 81)])),
         (
             "{target: 80, published: 80, mode: host, protocol: udp, host_ip: \"::\"}",
-            json!([with(with(with(port(80, 80), "mode", json!("host")), "protocol", json!("udp")), "host_ip", json!("::"))]),
+            json!([with(
+                with(with(port(80, 80), "mode", json!("host")), "protocol", json!("udp")),
+                "host_ip",
+                json!("::")
+            )]),
         ),
     ] {
         check(&format!("ports:\n  - {written}"), "/ports", want);
     }
-    check("expose: [\"80\", 81, 90-91/udp]", "/expose", json!([
-        {"port": 80, "protocol": "tcp"}, {"port": 81, "protocol": "tcp"},
-        {"port": 90, "protocol": "udp"}, {"port": 91, "protocol": "udp"},
-    ]));
+    check(
+        "expose: [\"80\", 81, 90-91/udp]",
+        "/expose",
+        json!([
+            {"port": 80, "protocol": "tcp"}, {"port": 81, "protocol": "tcp"},
+            {"port": 90, "protocol": "udp"}, {"port": 91, "protocol": "udp"},
+        ]),
+    );
 }
 
 #[test]
@@ -96,7 +107,8 @@ fn ports_that_only_look_alike_are_accepted() {
 
 #[test]
 fn mounts() {
-    let manifest = |keys: &str| format!("services:\n  web:\n    image: a\n    volumes:\n      - {keys}\nvolumes:\n  data:\n");
+    let manifest =
+        |keys: &str| format!("services:\n  web:\n    image: a\n    volumes:\n      - {keys}\nvolumes:\n  data:\n");
     for (written, source, read_only) in [
         ("data:/x", json!({"volume": {"name": "data"}}), false),
         ("data:/x:ro", json!({"volume": {"name": "data"}}), true),
@@ -114,7 +126,11 @@ fn mounts() {
             false,
         ),
         ("{type: tmpfs, target: /x}", json!({"tmpfs": {"size_bytes": null, "mode": null}}), false),
-        ("{type: tmpfs, target: /x, tmpfs: {size: 64m, mode: 0700}}", json!({"tmpfs": {"size_bytes": 67108864, "mode": 448}}), false),
+        (
+            "{type: tmpfs, target: /x, tmpfs: {size: 64m, mode: 0700}}",
+            json!({"tmpfs": {"size_bytes": 67108864, "mode": 448}}),
+            false,
+        ),
     ] {
         let services = spec(&manifest(written)).services;
         let got = serde_json::to_value(&services.values().next().expect("one").container.mounts).expect("serialisable");
@@ -145,16 +161,18 @@ fn declared_volumes_and_networks() {
 
 #[test]
 fn health() {
-    let check_of = |probe: Value| {
-        json!({"check": {"probe": probe, "interval_ms": 30000, "timeout_ms": 30000, "retries": 3, "start_period_ms": 0, "start_interval_ms": 1000}})
-    };
+    let check_of = |probe: Value| json!({"check": {"probe": probe, "interval_ms": 30000, "timeout_ms": 30000, "retries": 3, "start_period_ms": 0, "start_interval_ms": 1000}});
     let exec = |argv: &[&str]| check_of(json!({"exec": {"argv": argv}}));
     check("healthcheck:", "/health", json!("from_image"));
     check("healthcheck: {disable: true}", "/health", json!("disabled"));
     check("healthcheck: {test: [NONE]}", "/health", json!("disabled"));
     check("healthcheck: {test: curl -f x}", "/health", exec(&["/bin/sh", "-c", "curl -f x"]));
     check("healthcheck: {test: [CMD, curl, x]}", "/health", exec(&["curl", "x"]));
-    check("healthcheck: {test: [CMD-SHELL, curl x || exit 1]}", "/health", exec(&["/bin/sh", "-c", "curl x || exit 1"]));
+    check(
+        "healthcheck: {test: [CMD-SHELL, curl x || exit 1]}",
+        "/health",
+        exec(&["/bin/sh", "-c", "curl x || exit 1"]),
+    );
     check(
         "healthcheck: {test: [CMD, a], interval: 1m30s, timeout: 500ms, retries: 5, start_period: 1m, start_interval: 2s}",
         "/health",
@@ -253,11 +271,19 @@ fn configs_and_secrets() {
         ]
     );
     assert!(!format!("{loaded:?}").contains("geheim"), "a secret is never shown");
-    assert_eq!(loaded.with_digests(&BTreeMap::new()).expect_err("none").to_string(), "the config `one` was not uploaded: its digest is missing");
-    let digests = loaded.blobs.iter().map(|b| ((b.kind, b.name.clone()), BlobDigest(format!("{:?}-{}", b.kind, b.name)))).collect();
+    assert_eq!(
+        loaded.with_digests(&BTreeMap::new()).expect_err("none").to_string(),
+        "the config `one` was not uploaded: its digest is missing"
+    );
+    let digests = loaded
+        .blobs
+        .iter()
+        .map(|b| ((b.kind, b.name.clone()), BlobDigest(format!("{:?}-{}", b.kind, b.name))))
+        .collect();
     let spec = loaded.with_digests(&digests).expect("all there");
     let files: Vec<_> = spec.services.values().flat_map(|s| &s.container.files).collect();
-    let got: Vec<_> = files.iter().map(|f| format!("{} {} {}:{} {:o}", f.digest, f.target, f.uid, f.gid, f.mode)).collect();
+    let got: Vec<_> =
+        files.iter().map(|f| format!("{} {} {}:{} {:o}", f.digest, f.target, f.uid, f.gid, f.mode)).collect();
     assert_eq!(
         got,
         [
@@ -279,10 +305,20 @@ fn builds() {
     assert_eq!((builds[0].context.as_path(), builds[0].tag.as_str()), ("/home/me/shop/a".as_ref(), "shop-a"));
     assert_eq!(builds[1].context.as_path(), std::path::Path::new("/home/me"));
     assert_eq!(builds[1].args, BTreeMap::from([("SET".into(), "yes".into()), ("X".into(), "1".into())]));
-    assert_eq!((builds[1].dockerfile.as_deref(), builds[1].target.as_deref(), builds[1].no_cache), (Some("D"), Some("t"), true));
+    assert_eq!(
+        (builds[1].dockerfile.as_deref(), builds[1].target.as_deref(), builds[1].no_cache),
+        (Some("D"), Some("t"), true)
+    );
     assert_eq!((builds[1].tag.as_str(), builds[1].labels.len()), ("my/b:1", 1));
-    assert_eq!((builds[2].context.as_path(), builds[2].dockerfile_inline.as_deref()), ("/home/me/shop".as_ref(), Some("FROM scratch")));
-    assert!(notices(&loaded).contains("6:69: the build argument `NOPE` has no value here and is left out"), "{}", notices(&loaded));
+    assert_eq!(
+        (builds[2].context.as_path(), builds[2].dockerfile_inline.as_deref()),
+        ("/home/me/shop".as_ref(), Some("FROM scratch"))
+    );
+    assert!(
+        notices(&loaded).contains("6:69: the build argument `NOPE` has no value here and is left out"),
+        "{}",
+        notices(&loaded)
+    );
 }
 
 #[test]
@@ -308,7 +344,10 @@ fn the_project_is_named_as_compose_does() {
     assert_eq!(name(world(), services), "shop");
     assert_eq!(name(world(), &named), "top");
     assert_eq!(name(world().file(".env", "COMPOSE_PROJECT_NAME=dot"), &named), "dot");
-    assert_eq!(name(world().env("COMPOSE_PROJECT_NAME", "env").file(".env", "COMPOSE_PROJECT_NAME=dot"), &named), "env");
+    assert_eq!(
+        name(world().env("COMPOSE_PROJECT_NAME", "env").file(".env", "COMPOSE_PROJECT_NAME=dot"), &named),
+        "env"
+    );
     assert_eq!(name(world().env("COMPOSE_PROJECT_NAME", "env").named("given"), &named), "given");
 }
 
@@ -337,4 +376,84 @@ fn notices_say_what_is_otherwise() {
          compose.yaml:12:19: the variable `NOPE` has no value here and is left out\n\
          compose.yaml:13:15: the variable `GONE` is not set: taken as empty\n"
     );
+}
+
+#[test]
+fn names_that_begin_like_an_extension_are_names() {
+    let manifest =
+        "services:\n  x-ray:\n    image: a\n    volumes: [\"x-v:/v\"]\nvolumes:\n  x-v:\nx-free: [anything]\n";
+    let spec = spec(manifest);
+    assert_eq!((spec.services.len(), spec.volumes.len()), (1, 1));
+}
+
+#[test]
+fn line_ends_marks_and_tabs_of_other_editors() {
+    for manifest in [
+        "services:\r\n  web:\r\n    image: nginx\r\n    command: \"a b\"\r\n",
+        "\u{feff}services:\n  web:\n    image: nginx\n    command: a b\n",
+        "services:\n  web:\n    image: nginx\t# said\n    command: [a,\tb]\n",
+        "%YAML 1.2\n---\nservices:\n  web:\n    image: nginx\n    command: >-\n      a\n      b\n...\n",
+        "{\"services\": {\"web\": {\"image\": \"nginx\", \"command\": [\"a\", \"b\"]}}}",
+        "services:\n  web:\n    image: nginx\n    command:\n    - a\n    - b",
+    ] {
+        let services = spec(manifest).services;
+        let container = &services.values().next().expect("one").container;
+        let got = (container.image.as_str(), container.command.clone().unwrap_or_default());
+        assert_eq!(got, ("nginx", vec!["a".to_owned(), "b".to_owned()]), "{manifest:?}");
+    }
+}
+
+/// A file as people have it.
+#[test]
+fn a_usual_file_is_honoured_whole() {
+    let manifest = r#"
+name: blog
+x-logging: &quiet
+  labels: {tier: back}
+services:
+  proxy:
+    image: nginx:${NGINX:-1.27}
+    restart: always
+    ports: ["80:80", "127.0.0.1:8443:443"]
+    volumes: ["./nginx.conf:/etc/nginx/nginx.conf:ro"]
+    depends_on: [app]
+    networks: [front]
+  app:
+    <<: *quiet
+    build: {context: ./app, target: prod}
+    restart: unless-stopped
+    environment:
+      DATABASE_URL: postgres://app@db/blog
+      SET:
+    expose: ["8000"]
+    deploy: {replicas: 3, resources: {limits: {cpus: "0.50", memory: 256M}, reservations: {memory: 64M}}}
+    depends_on:
+      db: {condition: service_healthy}
+    secrets: [db_password]
+    networks: [front, back]
+    x-wherry: {health: {http: {port: 8000, path: /healthz}, interval: 5s}}
+  db:
+    image: postgres:16-alpine
+    restart: always
+    volumes: ["data:/var/lib/postgresql/data"]
+    healthcheck:
+      test: ["CMD-SHELL", "pg_isready -U $${POSTGRES_USER:-app}"]
+      interval: 10s
+      retries: 5
+    networks: [back]
+volumes: {data: }
+networks: {front: , back: }
+secrets: {db_password: {environment: SET}}
+"#;
+    let loaded = loaded(manifest);
+    let got = serde_json::to_value(&loaded.spec).expect("serialisable");
+    assert_eq!(got["name"], json!("blog"));
+    assert_eq!(got["networks"], json!(["back", "front"]));
+    assert_eq!(
+        got["services"]["db"]["health"]["check"]["probe"]["exec"]["argv"][2],
+        json!("pg_isready -U ${POSTGRES_USER:-app}")
+    );
+    assert_eq!(got["services"]["app"]["container"]["image"], json!("blog-app"));
+    assert_eq!(got["services"]["app"]["container"]["labels"], json!({"tier": "back"}));
+    assert_eq!(loaded.notices.len(), 2, "{}", notices(&loaded));
 }

@@ -59,7 +59,11 @@ fn files_that_are_not_yaml_text() {
             b"\x7fELF\x02".to_vec(),
             "compose.yaml:1:1: the control character U+007F cannot stand in YAML\n  hint: is this a text file?\n",
         ),
-        (world(), b"a: b\0c".to_vec(), "compose.yaml:1:5: the control character U+0000 cannot stand in YAML\n  hint: is this a text file?\n"),
+        (
+            world(),
+            b"a: b\0c".to_vec(),
+            "compose.yaml:1:5: the control character U+0000 cannot stand in YAML\n  hint: is this a text file?\n",
+        ),
         (
             world().file(".env", "A=1\nB='x\n"),
             services.into(),

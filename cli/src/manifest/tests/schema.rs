@@ -41,20 +41,29 @@ fn every_key_of_compose_is_honoured_noticed_or_refused_by_name() {
     check("/definitions/deployment/properties", &format!("{service}deploy: {{"), "}", 9);
     let resources = "/definitions/deployment/properties/resources/properties";
     check(&format!("{resources}/limits/properties"), &format!("{service}deploy: {{resources: {{limits: {{"), "}}}", 3);
-    check(&format!("{resources}/reservations/properties"), &format!("{service}deploy: {{resources: {{reservations: {{"), "}}}", 4);
+    check(
+        &format!("{resources}/reservations/properties"),
+        &format!("{service}deploy: {{resources: {{reservations: {{"),
+        "}}}",
+        4,
+    );
     check("/definitions/service/properties/ports/items/oneOf/2/properties", &format!("{service}ports: [{{"), "}]", 7);
     let mount = "/definitions/service/properties/volumes/items/oneOf/1/properties";
     check(mount, &format!("{service}volumes: [{{"), "}]", 9);
     check(&format!("{mount}/bind/properties"), &format!("{service}volumes: [{{bind: {{"), "}}]", 4);
     check(&format!("{mount}/volume/properties"), &format!("{service}volumes: [{{volume: {{"), "}}]", 3);
     check(&format!("{mount}/tmpfs/properties"), &format!("{service}volumes: [{{tmpfs: {{"), "}}]", 2);
-    let network = "/definitions/service/properties/networks/oneOf/1/patternProperties/^[a-zA-Z0-9._-]+$/oneOf/0/properties";
+    let network =
+        "/definitions/service/properties/networks/oneOf/1/patternProperties/^[a-zA-Z0-9._-]+$/oneOf/0/properties";
     check(network, &format!("{service}networks: {{default: {{"), "}}", 9);
-    let dependency = "/definitions/service/properties/depends_on/oneOf/1/patternProperties/^[a-zA-Z0-9._-]+$/properties";
+    let dependency =
+        "/definitions/service/properties/depends_on/oneOf/1/patternProperties/^[a-zA-Z0-9._-]+$/properties";
     check(dependency, &format!("{service}depends_on: {{web: {{"), "}}", 3);
     check("/definitions/service_config_or_secret/items/oneOf/1/properties", &format!("{service}secrets: [{{"), "}]", 5);
     check("/definitions/env_file/oneOf/1/items/oneOf/1/properties", &format!("{service}env_file: [{{"), "}]", 3);
-    for (definition, section, least) in [("network", "networks", 10), ("volume", "volumes", 5), ("config", "configs", 7), ("secret", "secrets", 8)] {
+    for (definition, section, least) in
+        [("network", "networks", 10), ("volume", "volumes", 5), ("config", "configs", 7), ("secret", "secrets", 8)]
+    {
         check(&format!("/definitions/{definition}/properties"), &format!("{top}{section}: {{x: {{"), "}}", least);
     }
 }
