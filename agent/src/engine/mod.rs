@@ -18,7 +18,7 @@ pub mod task_state;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]
-mod world;
+pub(crate) mod world;
 
 pub use diff::{Action, diff, next_deadline, strangers};
 pub use endpoints::{OwnEndpoint, own_endpoints};
