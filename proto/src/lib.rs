@@ -12,6 +12,7 @@ pub mod label;
 pub mod limits;
 pub mod names;
 pub mod node;
+pub mod ranges;
 pub mod revision;
 pub mod spec;
 pub mod task_state;
