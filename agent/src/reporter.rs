@@ -61,6 +61,11 @@ impl Outbox {
         self.waiting.insert(task, status);
     }
 
+    /// Is anything waiting that is not on its way?
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// The next batch, unless one is on its way or nothing waits.
     pub fn take(&mut self) -> Option<Batch> {
         if self.sent.is_some() || self.waiting.is_empty() {
