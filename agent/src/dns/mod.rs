@@ -15,7 +15,7 @@ pub mod upstream;
 pub mod zone;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 
 use std::net::SocketAddr;
 

@@ -29,7 +29,7 @@ pub enum Resolvers {
     /// These, as the operator wrote them.
     Fixed(Vec<SocketAddr>),
     /// Those of the host.
-    Host(HostResolvers),
+    Host(Box<HostResolvers>),
 }
 
 /// The way to the resolvers.

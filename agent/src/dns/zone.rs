@@ -37,11 +37,14 @@ pub struct OwnView {
 /// All names that can be answered without asking anyone.
 #[derive(Debug, Default)]
 pub struct Zone {
-    projects: HashMap<Box<[u8]>, HashMap<Box<[u8]>, Service>>,
+    projects: HashMap<Box<[u8]>, Services>,
     holders: HashMap<IpAddr, Holder>,
     serial: u32,
     soa_wire: Vec<u8>,
 }
+
+/// A project's services by name.
+type Services = HashMap<Box<[u8]>, Service>;
 
 /// One service's answers.
 #[derive(Debug, Default)]
@@ -137,7 +140,9 @@ impl Zone {
             let holder = Holder { task: endpoint.task, project, slot_name: name.clone() };
             match self.holders.get(address) {
                 Some(other) if other.task > holder.task => {}
-                _ => drop(self.holders.insert(*address, holder)),
+                _ => {
+                    self.holders.insert(*address, holder);
+                }
             }
         }
     }
@@ -228,7 +233,7 @@ fn slot_name(key: &ServiceKey, slot: u32) -> Option<Name> {
     Name::from_labels(labels.into_iter().chain(ZONE_LABELS)).ok()
 }
 
-fn find_in_project<'a>(services: &'a HashMap<Box<[u8]>, Service>, labels: &[&[u8]]) -> Found<'a> {
+fn find_in_project<'a>(services: &'a Services, labels: &[&[u8]]) -> Found<'a> {
     let Some((service, rest)) = labels.split_last() else { return Found::Nothing };
     match services.get(*service) {
         Some(service) => service.find(rest),
