@@ -133,8 +133,8 @@ fn report(set: &AssignmentSet, assignment: &Assignment, task: &TaskMemory) -> Op
 }
 
 fn cancel(assignment: &Assignment, task: &TaskMemory) -> Option<Action> {
-    let preparing = matches!(task.busy, Some(Step::Prepare { .. }));
-    (assignment.desired == Desired::Stop && preparing).then_some(Action::Cancel { task: assignment.task })
+    let making = matches!(task.busy, Some(Step::Prepare { .. } | Step::Start { .. })) && !task.cancelled;
+    (assignment.desired == Desired::Stop && making).then_some(Action::Cancel { task: assignment.task })
 }
 
 /// An earlier container of the same slot must go and is still there.

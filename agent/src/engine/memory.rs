@@ -66,6 +66,9 @@ pub struct TaskMemory {
     /// What is being done now.
     #[serde(skip)]
     pub busy: Option<Step>,
+    /// What is being done was told to end early.
+    #[serde(skip)]
+    pub cancelled: bool,
     /// Stops and removals that failed.
     #[serde(skip)]
     pub attempts: Attempts,
@@ -233,8 +236,11 @@ impl Memory {
                     memory.confirmed = (status.phase == Phase::Stopped).then_some((set.epoch, set.revision));
                 }
             }
-            // Nothing to note: the step it cancels ends on its own.
-            Action::Cancel { .. } => {}
+            Action::Cancel { task } => {
+                if let Some(memory) = self.tasks.get_mut(task) {
+                    memory.cancelled = true;
+                }
+            }
         }
     }
 }
@@ -277,6 +283,7 @@ impl TaskMemory {
 
     fn begin(&mut self, step: &Step) {
         self.busy = Some(step.clone());
+        self.cancelled = false;
         match step {
             Step::Prepare { .. } => {
                 self.recreate = false;

@@ -1,7 +1,7 @@
 //! The engine's behaviour as text: what happens to a node, and after each `>` what it must do.
 //!
 //! Lines: `run T SERVICE.SLOT [image=I] [policy=P] [check] [image-check]` · `stop T` · `drop T` · `list` · `ok T` ·
-//! `refuse T` · `fetch-fails T` · `silence T` · `exit C CODE` · `look T` · `plant C T SERVICE.SLOT STATE` · `verdict C` ·
+//! `refuse T` · `fetch-fails T` · `silence T` · `give-up T` · `exit C CODE` · `look T` · `plant C T SERVICE.SLOT STATE` · `verdict C` ·
 //! `wipe C` · `hint T C` · `pass T` · `fail T` · `at MS` · `restart` · `due`. Times count from the start.
 
 use proto::assignment::{Desired, Verdict};
@@ -60,6 +60,7 @@ fn happen(world: &mut World, line: &str) -> Option<String> {
         ("ok", [c]) => world.succeed_dismissal(c),
         ("refuse", [t]) => world.fail(task(t), Trouble::Refused("port is taken".into())),
         ("fetch-fails", [t]) => world.fail(task(t), Trouble::Fetch("no such image".into())),
+        ("give-up", [t]) => world.give_up(task(t)),
         ("silence", [t]) => world.fail(task(t), Trouble::Unknown("no answer".into())),
         ("exit", [c, code]) => world.end(c, code.parse().unwrap()),
         ("look", [t]) => world.look(task(t)),
@@ -127,7 +128,6 @@ fn check_script(script: &str) {
             transcript += &format!("> {}\n", shown(&action));
         }
         let again = diff(&world.set, &world.observed, &world.memory, world.now);
-        let again: Vec<&Action> = again.iter().filter(|a| !matches!(a, Action::Report { .. } | Action::Cancel { .. })).collect();
         assert!(again.is_empty(), "after {line:?} nothing more is to be done, but: {again:?}");
     }
     let expected: String = script.lines().map(str::trim).filter(|l| !l.is_empty()).map(|l| format!("{l}\n")).collect();
@@ -139,9 +139,443 @@ fn a_task_is_prepared_started_and_reported_only_after_a_whole_list() {
     check_script(
         "run t1 web.1
          list
-         > t1 says #0 pending
-         > t1 prepare shop-web-1
+         ok t1
+         ok t1
+         endpoints
+         due
+         list",
+    );
+}
+
+#[test]
+fn an_exit_restarts_in_place_at_once_then_backs_off_and_a_minute_forgives() {
+    check_script(
+        "run t1 web.1
+         list
+         ok t1
+         ok t1
+         at 100
+         exit c1 1
+         look t1
+         ok t1
+         at 300
+         exit c1 0
+         look t1
+         due
+         at 399
+         at 400
+         ok t1
+         at 500
+         exit c1 137
+         look t1
+         at 700
+         ok t1
+         due
+         at 60700
+         at 60800
+         exit c1 1
+         look t1
+         ok t1",
+    );
+}
+
+#[test]
+fn a_death_leaves_discovery_at_the_hint_before_anybody_looked() {
+    check_script(
+        "run t1 web.1
+         list
+         ok t1
+         ok t1
+         endpoints
+         exit c1 137
+         hint t1 c1
+         endpoints
+         look t1
+         endpoints
+         ok t1
+         endpoints",
+    );
+}
+
+#[test]
+fn a_hint_of_another_container_says_nothing() {
+    check_script(
+        "run t1 web.1
+         list
+         ok t1
+         ok t1
+         hint t1 c9
+         endpoints",
+    );
+}
+
+#[test]
+fn policies() {
+    check_script(
+        "run t1 once.1 policy=no
+         run t2 bad.1 policy=no
+         run t3 few.1 policy=1
+         list
+         ok t1
+         ok t1
+         ok t2
+         ok t2
+         ok t3
+         ok t3
+         exit c1 0
+         exit c2 3
+         exit c3 4
+         list
+         ok t3
+         exit c3 5
+         list
+         at 100000
+         due
+         wipe c1
+         list",
+    );
+}
+
+#[test]
+fn on_failure_leaves_a_success() {
+    check_script(
+        "run t1 job.1 policy=0
+         list
+         ok t1
+         ok t1
+         exit c1 2
+         look t1
+         ok t1
+         exit c1 0
+         look t1
+         at 70000",
+    );
+}
+
+#[test]
+fn a_stop_is_carried_out_and_confirmed_in_each_set() {
+    check_script(
+        "run t1 web.1
+         list
+         ok t1
+         ok t1
+         stop t1
+         endpoints
+         ok t1
+         ok t1
+         run t2 web.2
+         drop t1
+         list",
+    );
+}
+
+#[test]
+fn a_stop_of_what_never_was_is_confirmed() {
+    check_script(
+        "run t1 web.1
+         stop t1
+         list",
+    );
+}
+
+#[test]
+fn a_stop_ends_what_is_being_prepared() {
+    check_script(
+        "run t1 web.1
+         list
+         stop t1
+         give-up t1
+         list",
+    );
+}
+
+#[test]
+fn a_stop_that_came_too_late_for_the_create() {
+    check_script(
+        "run t1 web.1
+         list
+         stop t1
          ok t1
          ok t1",
+    );
+}
+
+#[test]
+fn a_stop_that_fails_is_tried_again_and_holds_up_nobody() {
+    check_script(
+        "run t1 web.1
+         run t2 db.1
+         list
+         ok t1
+         ok t1
+         ok t2
+         ok t2
+         stop t1
+         refuse t1
+         due
+         exit c2 1
+         look t2
+         ok t2
+         at 100
+         ok t1
+         ok t1",
+    );
+}
+
+#[test]
+fn an_image_that_is_not_to_be_had_is_asked_for_ever_more_slowly() {
+    check_script(
+        "run t1 web.1
+         list
+         fetch-fails t1
+         due
+         at 1000
+         fetch-fails t1
+         at 3000
+         ok t1
+         ok t1",
+    );
+}
+
+#[test]
+fn a_start_that_fails_is_recreated() {
+    check_script(
+        "run t1 web.1
+         list
+         ok t1
+         refuse t1
+         ok t1
+         due
+         at 100
+         ok t1
+         ok t1",
+    );
+}
+
+#[test]
+fn a_restart_that_fails_is_recreated() {
+    check_script(
+        "run t1 web.1
+         list
+         ok t1
+         ok t1
+         exit c1 1
+         look t1
+         refuse t1
+         ok t1
+         at 200
+         ok t1
+         ok t1",
+    );
+}
+
+#[test]
+fn nothing_is_done_after_an_unknown_outcome_before_a_look() {
+    check_script(
+        "run t1 web.1
+         list
+         silence t1
+         at 5000
+         list
+         ok t1
+         ok t1",
+    );
+}
+
+#[test]
+fn a_container_of_another_spec_is_replaced() {
+    check_script(
+        "plant c9 t1 web.1 image=old running
+         run t1 web.1 image=new
+         list
+         ok t1
+         ok t1
+         ok t1
+         ok t1",
+    );
+}
+
+#[test]
+fn of_two_containers_of_a_task_the_running_one_stays() {
+    check_script(
+        "plant c8 t1 web.1 created
+         plant c9 t1 web.1 running
+         run t1 web.1
+         list
+         ok t1",
+    );
+}
+
+#[test]
+fn absence_never_removes_and_a_verdict_does() {
+    check_script(
+        "plant c9 t9 web.1 running
+         run t1 db.1
+         list
+         at 100000
+         list
+         verdict c9
+         ok c9
+         ok c9
+         list",
+    );
+}
+
+#[test]
+fn an_earlier_container_of_the_slot_goes_first() {
+    check_script(
+        "plant c9 t1 web.1 running
+         run t1 web.1
+         list
+         stop t1
+         run t2 web.1
+         ok t1
+         ok t1",
+    );
+}
+
+#[test]
+fn two_tasks_of_a_slot_may_overlap_when_both_shall_run() {
+    check_script(
+        "plant c9 t1 web.1 running
+         run t1 web.1
+         list
+         run t2 web.1",
+    );
+}
+
+#[test]
+fn an_unhealthy_container_leaves_discovery_then_is_restarted() {
+    check_script(
+        "run t1 web.1 check
+         list
+         ok t1
+         ok t1
+         endpoints
+         pass t1
+         endpoints
+         fail t1
+         fail t1
+         endpoints
+         ok t1
+         ok t1
+         endpoints",
+    );
+}
+
+#[test]
+fn a_job_is_not_restarted_for_its_health() {
+    check_script(
+        "run t1 web.1 policy=no check
+         list
+         ok t1
+         ok t1
+         fail t1
+         fail t1
+         endpoints
+         pass t1
+         endpoints",
+    );
+}
+
+#[test]
+fn an_adopted_container_waits_for_its_images_check() {
+    check_script(
+        "plant c9 t1 web.1 running
+         run t1 web.1 image-check
+         list
+         endpoints
+         ok t1
+         endpoints",
+    );
+}
+
+#[test]
+fn a_removal_from_outside_is_an_exit() {
+    check_script(
+        "run t1 web.1
+         list
+         ok t1
+         ok t1
+         wipe c1
+         list
+         ok t1
+         ok t1",
+    );
+}
+
+#[test]
+fn a_restart_of_the_agent_touches_nothing_and_says_the_same() {
+    check_script(
+        "run t1 web.1 check
+         list
+         ok t1
+         ok t1
+         pass t1
+         at 5000
+         restart
+         endpoints
+         list
+         endpoints",
+    );
+}
+
+#[test]
+fn a_restart_of_the_agent_during_a_backoff_keeps_waiting() {
+    check_script(
+        "run t1 web.1
+         list
+         ok t1
+         ok t1
+         exit c1 1
+         look t1
+         ok t1
+         exit c1 1
+         look t1
+         at 50
+         restart
+         list
+         due
+         at 100
+         ok t1",
+    );
+}
+
+#[test]
+fn what_died_while_the_agent_was_away_is_restarted() {
+    check_script(
+        "run t1 web.1
+         list
+         ok t1
+         ok t1
+         restart
+         exit c1 9
+         list
+         ok t1",
+    );
+}
+
+#[test]
+fn what_was_restarted_after_the_ledgers_last_write_gets_a_later_incarnation() {
+    check_script(
+        "run t1 web.1
+         list
+         ok t1
+         restart
+         at 50
+         plant c1 t1 web.1 running
+         list",
+    );
+}
+
+#[test]
+fn limbo_is_left_alone_and_dead_is_removed() {
+    check_script(
+        "plant c8 t1 web.1 limbo
+         plant c9 t2 web.2 dead
+         run t1 web.1
+         run t2 web.2
+         list
+         ok t2",
     );
 }

@@ -107,8 +107,19 @@ impl World {
     /// One turn of the worker: learn, decide, begin.
     pub fn turn(&mut self) -> Vec<Action> {
         self.memory.fold(&self.set, &self.observed, self.now, self.wall());
-        let actions = diff(&self.set, &self.observed, &self.memory, self.now);
-        for action in &actions {
+        let mut all = Vec::new();
+        loop {
+            let actions = diff(&self.set, &self.observed, &self.memory, self.now);
+            if actions.is_empty() {
+                return all;
+            }
+            self.begin_all(&actions);
+            all.extend(actions);
+        }
+    }
+
+    fn begin_all(&mut self, actions: &[Action]) {
+        for action in actions {
             self.memory.begin(&self.set, action);
             match action {
                 Action::Task { task, step } => {
@@ -121,7 +132,6 @@ impl World {
                 Action::RemoveVolume { .. } | Action::Report { .. } | Action::Cancel { .. } => {}
             }
         }
-        actions
     }
 
     /// The whole list comes.
@@ -175,6 +185,13 @@ impl World {
             self.look(task);
         }
         self.memory.settle_stranger(container, true, self.now);
+    }
+
+    /// What a task was doing was given up.
+    pub fn give_up(&mut self, task: TaskId) {
+        if self.busy.remove(&task).is_some() {
+            self.memory.settle(task, Outcome::Cancelled, self.now, self.wall());
+        }
     }
 
     pub fn fail(&mut self, task: TaskId, trouble: Trouble) {

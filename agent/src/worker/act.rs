@@ -55,7 +55,11 @@ impl Worker {
         let errand = Errand { identity, network: set.network, assignment, cancel };
         let (hands, events) = (self.hands.clone(), self.events.clone());
         tracing::debug!(%task, ?step, "begins");
+        let makes = matches!(step, Step::Prepare { .. } | Step::Start { .. });
+        // What is being made is waited for at the end; a stop ends without us.
+        let under_way = makes.then(|| self.making.token());
         tokio::spawn(async move {
+            let _under_way = under_way;
             let (outcome, seen) = hands.perform(&step, &errand).await;
             tracing::debug!(%task, ?step, ?outcome, "ended");
             let _ = events.send(Event::StepEnded { task, outcome, seen });

@@ -28,6 +28,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::engine::health::Sample;
@@ -44,6 +45,9 @@ const LIST_EVERY: Duration = Duration::from_secs(10);
 const LIST_AGAIN: Duration = Duration::from_secs(1);
 /// Time between a change of the memory and its writing.
 const WRITE_AFTER: Duration = Duration::from_millis(100);
+
+/// Time for creates and starts under way to end when the agent stops.
+const END_WITHIN: Duration = Duration::from_secs(15);
 
 /// What the worker tells the rest of the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -118,6 +122,7 @@ pub struct Worker {
     listing: bool,
     list_at: Instant,
     cancels: BTreeMap<TaskId, CancellationToken>,
+    making: TaskTracker,
     probes: probes::Probes,
     logs_asked: BTreeMap<TaskId, u32>,
     write_at: Option<Instant>,
@@ -151,6 +156,11 @@ pub async fn run(parts: Parts, memory: Memory, stop: CancellationToken) {
         worker.turn();
     }
     watching.abort();
+    worker.cancels.values().for_each(CancellationToken::cancel);
+    worker.making.close();
+    if tokio::time::timeout(END_WITHIN, worker.making.wait()).await.is_err() {
+        tracing::warn!("the engine did not finish in time; the next agent looks what came of it");
+    }
     if let Err(error) = worker.parts.ledger.keep_memory(&worker.memory) {
         tracing::error!(%error, "the memory could not be kept");
     }
@@ -183,6 +193,7 @@ impl Worker {
             listing: false,
             list_at: Instant::now() + LIST_EVERY,
             cancels: BTreeMap::new(),
+            making: TaskTracker::new(),
             probes,
             logs_asked: BTreeMap::new(),
             write_at: None,
