@@ -1,0 +1,65 @@
+//! The agent's command line.
+
+use clap::Parser;
+use std::path::PathBuf;
+
+use crate::node::Config;
+use crate::session::Door;
+
+/// Runs containers on this host as a Wherry cluster assigns them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "agent",
+    version,
+    after_help = "Examples:
+  agent --data-dir /var/lib/wherry/agent --server-socket /run/wherry/agents.sock
+  agent --data-dir ./node --server-socket ./agents.sock --label disk=ssd
+
+Containers keep running when the agent ends; the next one adopts them."
+)]
+pub struct Args {
+    /// Directory for what survives a restart (0700); one agent at a time
+    #[arg(long, value_name = "DIR", env = "WHERRY_DATA_DIR", default_value = "/var/lib/wherry/agent")]
+    pub data_dir: PathBuf,
+    /// Unix socket of the server's door for agents
+    #[arg(long, value_name = "PATH", env = "WHERRY_SERVER_SOCKET")]
+    pub server_socket: PathBuf,
+    /// The Docker Engine
+    #[arg(long, value_name = "URL", env = "DOCKER_HOST", default_value = "unix:///var/run/docker.sock")]
+    pub docker: String,
+    /// A label of this node, for placement; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub labels: Vec<(String, String)>,
+}
+
+impl From<Args> for Config {
+    fn from(args: Args) -> Config {
+        Config {
+            data_dir: args.data_dir,
+            door: Door::Unix(args.server_socket),
+            docker: args.docker,
+            labels: args.labels.into_iter().collect(),
+        }
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("write KEY=VALUE".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_becomes_a_config() {
+        let args = Args::parse_from(["agent", "--server-socket", "/s", "--data-dir", "/d", "--label", "disk=ssd"]);
+        let config = Config::from(args);
+        assert_eq!(config.door, Door::Unix("/s".into()));
+        assert_eq!(config.labels["disk"], "ssd");
+        assert!(Args::try_parse_from(["agent", "--server-socket", "/s", "--label", "disk"]).is_err());
+    }
+}

@@ -1,0 +1,464 @@
+//! What the agent remembers of each task, and what it learns when it looks.
+//!
+//! What must survive a restart of the agent is serialised into the ledger; the rest is marked `skip` and rebuilt.
+//! Never decides what to do next: that is `task_state`.
+
+use proto::assignment::{Assignment, AssignmentSet, Desired};
+use proto::id::TaskId;
+use proto::limits::RESTART_BACKOFF_RESET_MS;
+use proto::revision::{Epoch, Revision, Time, Wall};
+use proto::spec::RestartPolicy;
+use proto::task_state::{Health, Phase, TaskStatus};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use super::backoff;
+use super::diff::Action;
+use super::health::{self, Effective, History, ImageCheck, Sample};
+use super::observed::{Container, ContainerState, Exit, Observed};
+use super::task_state::{Step, current, may_restart};
+
+/// Sequences left free on a restart: what was reported after the ledger's last write stays older than what follows.
+const SEQUENCE_GAP: u64 = 1_000;
+/// Incarnations left free on a restart when the container is not the one the ledger knew: more cannot have begun
+/// between two writes of the ledger.
+const INCARNATION_GAP: u32 = 4;
+/// Bytes of a message kept.
+const MESSAGE_MAX: usize = 1_000;
+
+/// Everything remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Tasks that the set names, or that left a container behind.
+    pub tasks: BTreeMap<TaskId, TaskMemory>,
+    /// Volumes to remove, by Docker name.
+    pub volumes: BTreeMap<String, VolumeMemory>,
+    /// Containers that no set mentions and that are being stopped on a verdict, by Docker id.
+    #[serde(skip)]
+    pub strangers: BTreeMap<String, Attempts>,
+    /// Incarnations of tasks not remembered start above this: set when an earlier memory was lost.
+    pub floor: u32,
+}
+
+/// One task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct TaskMemory {
+    /// The latest status: incarnation, phase, failures in a row and all that is reported.
+    pub status: TaskStatus,
+    /// What its checks said.
+    pub history: History,
+    /// What its image says of health, once read.
+    pub image_check: Option<ImageCheck>,
+    /// It is being stopped because it is unhealthy: why.
+    pub condemned: Option<String>,
+    /// Its process ended and its policy leaves it at that.
+    pub finished: bool,
+    /// Its container could not be started and must be made anew.
+    pub recreate: bool,
+    /// When it may be tried again.
+    #[serde(skip)]
+    pub retry_at: Option<Time>,
+    /// When its process started.
+    #[serde(skip)]
+    pub started: Option<Time>,
+    /// What is being done now.
+    #[serde(skip)]
+    pub busy: Option<Step>,
+    /// What is being done was told to end early.
+    #[serde(skip)]
+    pub cancelled: bool,
+    /// Stops and removals that failed.
+    #[serde(skip)]
+    pub attempts: Attempts,
+    /// The engine hinted that it died; nobody has looked yet.
+    #[serde(skip)]
+    pub suspect: bool,
+    /// The outcome of a call is unknown: nothing is done before it was looked at again.
+    #[serde(skip)]
+    pub unsure: bool,
+    /// Sequence of the last status handed to the reporter.
+    #[serde(skip)]
+    pub reported: u64,
+    /// The set in which its stop was last confirmed.
+    #[serde(skip)]
+    pub confirmed: Option<(Epoch, Revision)>,
+    /// Incarnations to leave free when the next one begins.
+    #[serde(skip)]
+    pub gap: u32,
+}
+
+/// Failed tries at something that is tried until it succeeds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Attempts {
+    /// It is being done now.
+    pub busy: bool,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Not again before.
+    pub not_before: Option<Time>,
+}
+
+/// A volume that is to be removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeMemory {
+    /// It is gone.
+    pub removed: bool,
+    /// Tries.
+    #[serde(skip)]
+    pub attempts: Attempts,
+}
+
+impl Attempts {
+    /// It failed once more.
+    pub fn failed(&mut self, now: Time) {
+        self.busy = false;
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(now.after_ms(backoff::retry_ms(self.failures)));
+    }
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// A memory for a node whose earlier one was lost: its incarnations stay above whatever was reported before.
+    pub fn after_loss(wall: Wall) -> Memory {
+        // Incarnations begin less than once a second in the long run, so seconds since 2025 stay ahead of them.
+        let seconds = (wall.0 / 1_000).saturating_sub(1_735_689_600);
+        Memory { floor: u32::try_from(seconds).unwrap_or(u32::MAX / 2), ..Memory::default() }
+    }
+
+    /// Takes over what the ledger kept: moments are translated to this process's clock and room is left for what was
+    /// reported after the last write.
+    pub fn restored(mut self, now: Time, wall: Wall) -> Memory {
+        for task in self.tasks.values_mut() {
+            task.status.sequence += SEQUENCE_GAP;
+            task.gap = INCARNATION_GAP;
+            task.started = task.status.started_at.map(|at| moment(at, now, wall));
+            task.retry_at = task.status.retry_at.map(|at| now.after_ms(at.0.saturating_sub(wall.0)));
+        }
+        self
+    }
+
+    /// One task, if it is known.
+    pub fn task(&self, task: TaskId) -> Option<&TaskMemory> {
+        self.tasks.get(&task)
+    }
+
+    /// The engine hinted that this container died: its endpoint is not answered until somebody has looked.
+    /// Returns whether that changed anything.
+    pub fn suspect(&mut self, task: TaskId, container_id: &str) -> bool {
+        match self.tasks.get_mut(&task) {
+            Some(m) if m.status.container_id == container_id && m.status.phase == Phase::Running && !m.suspect => {
+                m.suspect = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Learns from what was seen; tasks that are busy or unsure are left for later.
+    pub fn fold(&mut self, set: &AssignmentSet, observed: &Observed, now: Time, wall: Wall) {
+        if !observed.is_complete() {
+            return;
+        }
+        for (id, assignment) in &set.tasks {
+            let floor = self.floor;
+            let task = self.tasks.entry(*id).or_insert_with(|| TaskMemory::above(floor));
+            if task.busy.is_some() || task.unsure {
+                continue;
+            }
+            match assignment.desired {
+                Desired::Run => task.fold_running(assignment, observed, now, wall),
+                Desired::Stop => task.fold_stopping(assignment, observed, wall),
+            }
+        }
+        self.forget(set, observed);
+    }
+
+    /// Drops what neither the set nor a container needs any more.
+    fn forget(&mut self, set: &AssignmentSet, observed: &Observed) {
+        self.tasks.retain(|id, task| {
+            set.tasks.contains_key(id) || task.busy.is_some() || observed.of_task(*id).next().is_some()
+        });
+        self.strangers.retain(|id, attempts| attempts.busy || observed.get(id).is_some());
+        self.volumes.retain(|name, volume| volume.attempts.busy || set.remove_volumes.contains(name));
+    }
+
+    /// Takes in what a check of one incarnation said.
+    pub fn sample(&mut self, set: &AssignmentSet, id: TaskId, incarnation: u32, sample: &Sample, now: Time) {
+        let (Some(assignment), Some(task)) = (set.tasks.get(&id), self.tasks.get_mut(&id)) else { return };
+        if task.status.incarnation != incarnation || task.status.phase != Phase::Running || task.condemned.is_some() {
+            return;
+        }
+        let image_check = task.image_check.clone();
+        let Effective::Check(check) = health::effective(&assignment.health, image_check.as_ref()) else { return };
+        task.history = health::judge(check, &task.history, sample, task.started.unwrap_or(now), now);
+        let health = task.history.health;
+        let message = match (sample.passed, health) {
+            (true, _) => String::new(),
+            (false, Health::Unhealthy) => format!("health check failed: {}", sample.output),
+            (false, _) => task.status.message.clone(),
+        };
+        task.change(|status| {
+            status.health = health;
+            status.message = shortened(message);
+        });
+        if health == Health::Unhealthy && assignment.restart != RestartPolicy::No {
+            task.condemned = Some(task.status.message.clone());
+        }
+    }
+
+    /// Takes in the last lines of the log of a container that ended badly.
+    pub fn last_log(&mut self, id: TaskId, incarnation: u32, lines: Vec<String>) {
+        if let Some(task) = self.tasks.get_mut(&id)
+            && task.status.incarnation >= incarnation
+        {
+            task.change(|status| status.last_log = lines);
+        }
+    }
+
+    /// An action is about to be done.
+    pub fn begin(&mut self, set: &AssignmentSet, action: &Action) {
+        match action {
+            Action::Task { task, step } => {
+                if let Some(memory) = self.tasks.get_mut(task) {
+                    memory.begin(step);
+                }
+            }
+            Action::Dismiss { container, .. } => self.strangers.entry(container.clone()).or_default().busy = true,
+            Action::RemoveVolume { name } => self.volumes.entry(name.clone()).or_default().attempts.busy = true,
+            Action::Report { task, status } => {
+                if let Some(memory) = self.tasks.get_mut(task) {
+                    memory.reported = status.sequence;
+                    memory.confirmed = (status.phase == Phase::Stopped).then_some((set.epoch, set.revision));
+                }
+            }
+            Action::Cancel { task } => {
+                if let Some(memory) = self.tasks.get_mut(task) {
+                    memory.cancelled = true;
+                }
+            }
+        }
+    }
+}
+
+// === impl TaskMemory ===
+
+impl TaskMemory {
+    fn above(floor: u32) -> TaskMemory {
+        TaskMemory { status: TaskStatus { incarnation: floor, ..TaskStatus::default() }, ..TaskMemory::default() }
+    }
+
+    /// Changes the status; its sequence counts up if that changed anything.
+    pub fn change(&mut self, edit: impl FnOnce(&mut TaskStatus)) {
+        let before = self.status.clone();
+        edit(&mut self.status);
+        if self.status != before {
+            self.status.sequence = before.sequence + 1;
+        }
+    }
+
+    /// The next incarnation begins in `phase`. What failed before stays readable until it runs.
+    fn begin_incarnation(&mut self, phase: Phase) {
+        let gap = std::mem::take(&mut self.gap);
+        self.history = History::default();
+        self.started = None;
+        self.finished = false;
+        self.change(|status| {
+            *status = TaskStatus {
+                incarnation: status.incarnation.saturating_add(1 + gap),
+                phase,
+                sequence: status.sequence,
+                message: std::mem::take(&mut status.message),
+                container_id: std::mem::take(&mut status.container_id),
+                failures_in_a_row: status.failures_in_a_row,
+                last_log: std::mem::take(&mut status.last_log),
+                ..TaskStatus::default()
+            };
+        });
+    }
+
+    fn begin(&mut self, step: &Step) {
+        self.busy = Some(step.clone());
+        self.cancelled = false;
+        match step {
+            Step::Prepare { .. } => {
+                self.recreate = false;
+                self.begin_incarnation(Phase::Preparing);
+                self.change(|status| status.container_id.clear());
+            }
+            Step::Start { container } => {
+                if self.status.phase != Phase::Preparing || self.gap > 0 {
+                    self.begin_incarnation(Phase::Starting);
+                }
+                self.change(|status| {
+                    status.phase = Phase::Starting;
+                    status.container_id.clone_from(container);
+                });
+            }
+            Step::Stop { .. } | Step::Remove { .. } | Step::ReadImage => return,
+        }
+        self.retry_at = None;
+    }
+
+    fn fold_running(&mut self, assignment: &Assignment, observed: &Observed, now: Time, wall: Wall) {
+        let image_check = self.image_check.clone();
+        let at_start = health::effective(&assignment.health, image_check.as_ref()).at_start();
+        match current(assignment, observed) {
+            Some(Container { id, state: ContainerState::Running { started_at }, .. }) => {
+                self.suspect = false;
+                self.seen_running(id, *started_at, at_start, now, wall);
+            }
+            Some(Container { id, state: ContainerState::Exited(exit), .. }) => {
+                self.suspect = false;
+                self.seen_exited(id, exit, assignment.restart, now, wall);
+            }
+            Some(_) => {}
+            None if matches!(self.status.phase, Phase::Running | Phase::Starting) => {
+                self.suspect = false;
+                let gone = Exit { error: "its container was removed from outside".into(), ..Exit::default() };
+                self.ended(&gone, assignment.restart, now, wall);
+            }
+            None => {}
+        }
+    }
+
+    fn seen_running(&mut self, id: &str, started_at: Wall, at_start: Health, now: Time, wall: Wall) {
+        let known = self.status.container_id == id && self.status.started_at == Some(started_at);
+        if known && self.status.phase == Phase::Running {
+            self.gap = 0;
+            // The image was read in the meantime and has no check.
+            if at_start == Health::None && self.status.health != Health::None {
+                self.change(|status| status.health = Health::None);
+            }
+            if self.lasts_at().is_some_and(|at| at <= now) {
+                self.change(|status| status.failures_in_a_row = 0);
+            }
+            return;
+        }
+        if self.status.phase != Phase::Starting || self.gap > 0 {
+            self.begin_incarnation(Phase::Starting);
+        }
+        self.started = Some(moment(started_at, now, wall));
+        self.condemned = None;
+        self.history = History { health: at_start, ..History::default() };
+        self.change(|status| {
+            status.phase = Phase::Running;
+            status.health = at_start;
+            status.message.clear();
+            status.container_id = id.to_owned();
+            status.started_at = Some(started_at);
+            status.retry_at = None;
+        });
+    }
+
+    fn seen_exited(&mut self, id: &str, exit: &Exit, policy: RestartPolicy, now: Time, wall: Wall) {
+        let same = self.status.container_id == id && (self.gap == 0 || self.status.started_at == exit.started_at);
+        match self.status.phase {
+            Phase::Running | Phase::Starting if self.gap > 0 && !same => self.begin_incarnation(Phase::Starting),
+            Phase::Running | Phase::Starting => {}
+            // Known already.
+            Phase::Exited if same => return,
+            // The start that failed left it as it was.
+            Phase::Failed if self.status.container_id == id => return,
+            Phase::Pending | Phase::Preparing | Phase::Exited | Phase::Failed | Phase::Stopped => {
+                self.begin_incarnation(Phase::Starting);
+            }
+        }
+        self.change(|status| status.container_id = id.to_owned());
+        self.ended(exit, policy, now, wall);
+    }
+
+    /// When the earlier failures are forgiven, if it stays ready until then.
+    pub fn lasts_at(&self) -> Option<Time> {
+        let waits = self.status.is_ready() && self.status.failures_in_a_row > 0;
+        self.started.filter(|_| waits).map(|at| at.after_ms(RESTART_BACKOFF_RESET_MS))
+    }
+
+    /// The process of this incarnation ended: counts it, says so, and sets when it may start again.
+    fn ended(&mut self, exit: &Exit, policy: RestartPolicy, now: Time, wall: Wall) {
+        let condemned = self.condemned.take();
+        let ran_ms = self.started.map_or(0, |at| now.since_ms(at));
+        // One that runs long but never gets healthy has not succeeded.
+        let lasted = ran_ms >= RESTART_BACKOFF_RESET_MS && condemned.is_none();
+        let before = if lasted { 0 } else { self.status.failures_in_a_row };
+        let completed = exit.code == Some(0) && condemned.is_none() && policy != RestartPolicy::Always;
+        let failures = if completed { 0 } else { before.saturating_add(1) };
+        self.finished = completed || !(condemned.is_some() || may_restart(policy, failures));
+        let delay_ms = backoff::restart_ms(failures);
+        self.retry_at = (!self.finished && delay_ms > 0).then(|| now.after_ms(delay_ms));
+        self.started = None;
+        let retry_at = self.retry_at.map(|_| Wall(wall.0 + delay_ms));
+        let message = if completed { String::new() } else { condemned.unwrap_or_else(|| cause(exit)) };
+        self.change(|status| {
+            status.phase = Phase::Exited;
+            status.health = Health::None;
+            status.exit_code = exit.code;
+            status.oom_killed = exit.oom_killed;
+            status.message = shortened(message);
+            status.started_at = status.started_at.or(exit.started_at);
+            status.finished_at = exit.finished_at.or(Some(wall));
+            status.retry_at = retry_at;
+            status.failures_in_a_row = failures;
+        });
+    }
+
+    /// It is to go: an end is noted without counting it, and once nothing is left it is stopped.
+    fn fold_stopping(&mut self, assignment: &Assignment, observed: &Observed, wall: Wall) {
+        self.suspect = false;
+        self.condemned = None;
+        self.retry_at = None;
+        if observed.of_task(assignment.task).next().is_none() {
+            self.started = None;
+            self.change(|status| {
+                if status.phase != Phase::Stopped {
+                    status.finished_at = status.finished_at.or(Some(wall));
+                }
+                status.phase = Phase::Stopped;
+                status.health = Health::None;
+                status.retry_at = None;
+            });
+        } else if let (Phase::Running | Phase::Starting, Some(exit)) = (self.status.phase, ended_one(assignment, observed)) {
+            self.change(|status| {
+                status.phase = Phase::Exited;
+                status.health = Health::None;
+                status.exit_code = exit.code;
+                status.oom_killed = exit.oom_killed;
+                status.finished_at = exit.finished_at.or(Some(wall));
+            });
+        }
+    }
+}
+
+fn ended_one<'a>(assignment: &Assignment, observed: &'a Observed) -> Option<&'a Exit> {
+    match &current(assignment, observed)?.state {
+        ContainerState::Exited(exit) => Some(exit),
+        _ => None,
+    }
+}
+
+fn cause(exit: &Exit) -> String {
+    match exit {
+        Exit { error, .. } if !error.is_empty() => error.clone(),
+        Exit { oom_killed: true, .. } => "the kernel killed it for memory".into(),
+        Exit { code: Some(code), .. } => format!("exited with code {code}"),
+        Exit { code: None, .. } => "its process ended".into(),
+    }
+}
+
+/// A moment of the wall clock on this process's clock, not after `now`.
+fn moment(at: Wall, now: Time, wall: Wall) -> Time {
+    Time(now.0.saturating_sub(wall.0.saturating_sub(at.0)))
+}
+
+/// A message cut at a character within its limit.
+pub(super) fn shortened(mut text: String) -> String {
+    if text.len() > MESSAGE_MAX {
+        let end = (0..=MESSAGE_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}

@@ -1,0 +1,189 @@
+//! Begins actions: each in a task of its own that ends as an event.
+
+use futures_util::StreamExt;
+use proto::assignment::{Assignment, AssignmentSet};
+use proto::id::TaskId;
+use proto::task_state::Phase;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::steps::Errand;
+use super::{Event, LIST_EVERY, WRITE_AFTER, Worker};
+use crate::engine::{Action, Step};
+use crate::runtime::{ContainerRuntime, Identity, LogQuery};
+
+/// Lines of a log kept when a container ended badly.
+const LAST_LINES: u64 = 10;
+/// Bytes kept of one of them.
+const LAST_LINE_MAX: usize = 300;
+/// Time after which a log is not waited for any more.
+const LAST_LOG_WITHIN: Duration = Duration::from_secs(2);
+
+impl Worker {
+    pub(super) fn act(&mut self, set: &Arc<AssignmentSet>, action: Action) {
+        match action {
+            Action::Report { task, status } => self.parts.reporter.put(task, status),
+            Action::Cancel { task } => {
+                if let Some(cancel) = self.cancels.get(&task) {
+                    cancel.cancel();
+                }
+            }
+            Action::Dismiss { container, step } => self.dismiss(container, step),
+            Action::Task { task, step } => {
+                if let Some(assignment) = set.tasks.get(&task) {
+                    self.perform(set, assignment.clone(), step);
+                }
+            }
+            Action::RemoveVolume { name } => {
+                let (runtime, events) = (Arc::clone(&self.parts.runtime), self.events.clone());
+                tokio::spawn(async move {
+                    let result = runtime.remove_volume(&name).await;
+                    let _ = events.send(Event::VolumeEnded { name, result });
+                });
+            }
+        }
+    }
+
+    fn perform(&mut self, set: &AssignmentSet, assignment: Assignment, step: Step) {
+        let cancel = CancellationToken::new();
+        let task = assignment.task;
+        self.cancels.insert(task, cancel.clone());
+        let identity = identity(set);
+        let errand = Errand { identity, network: set.network, assignment, cancel };
+        let (hands, events) = (self.hands.clone(), self.events.clone());
+        tracing::debug!(%task, ?step, "begins");
+        let makes = matches!(step, Step::Prepare { .. } | Step::Start { .. });
+        // What is being made is waited for at the end; a stop ends without us.
+        let under_way = makes.then(|| self.making.token());
+        tokio::spawn(async move {
+            let _under_way = under_way;
+            let (outcome, seen) = hands.perform(&step, &errand).await;
+            tracing::debug!(%task, ?step, ?outcome, "ended");
+            let _ = events.send(Event::StepEnded { task, outcome, seen });
+        });
+    }
+
+    fn dismiss(&mut self, container: String, step: Step) {
+        let Some(task) = self.observed.get(&container).map(|c| c.task) else { return };
+        let (hands, events) = (self.hands.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let (done, seen) = hands.dismiss(&step).await;
+            let _ = events.send(Event::Dismissed { container, task, done, seen });
+        });
+    }
+
+    /// Looks at one container; a look that is under way is repeated after it ended.
+    pub(super) fn look(&mut self, task: TaskId, container: &str) {
+        if !self.looking.insert(container.to_owned()) {
+            self.look_again.insert(task);
+            return;
+        }
+        self.tick += 1;
+        let begun = self.tick;
+        let (hands, events, container) = (self.hands.clone(), self.events.clone(), container.to_owned());
+        tokio::spawn(async move {
+            let seen = hands.look(&container).await;
+            let _ = events.send(Event::Looked { task, container, begun, seen });
+        });
+    }
+
+    /// Lists everything, unless that is under way.
+    pub(super) fn list_now(&mut self) {
+        let Some(set) = self.set.clone().filter(|_| !self.listing) else {
+            self.list_at = Instant::now() + Duration::from_millis(100);
+            return;
+        };
+        self.listing = true;
+        self.list_at = Instant::now() + LIST_EVERY;
+        self.tick += 1;
+        let begun = self.tick;
+        let (runtime, events) = (Arc::clone(&self.parts.runtime), self.events.clone());
+        tokio::spawn(async move {
+            let list = runtime.list(&identity(&set)).await;
+            let list = list.map(|list| list.into_iter().map(Into::into).collect());
+            let _ = events.send(Event::Listed { begun, list });
+        });
+    }
+
+    /// The last words of containers that ended badly, once per incarnation.
+    pub(super) fn ask_for_logs(&mut self, set: &AssignmentSet) {
+        for id in set.tasks.keys() {
+            let Some(status) = self.memory.task(*id).map(|t| &t.status) else { continue };
+            let badly = status.phase == Phase::Exited && status.failures_in_a_row > 0 && !status.container_id.is_empty();
+            if !badly || self.logs_asked.insert(*id, status.incarnation) == Some(status.incarnation) {
+                continue;
+            }
+            let (runtime, events) = (Arc::clone(&self.parts.runtime), self.events.clone());
+            let (task, incarnation, container) = (*id, status.incarnation, status.container_id.clone());
+            tokio::spawn(async move {
+                let read = tokio::time::timeout(LAST_LOG_WITHIN, last_lines(&*runtime, &container)).await;
+                if let Ok(lines) = read
+                    && !lines.is_empty()
+                {
+                    let _ = events.send(Event::LastLog { task, incarnation, lines });
+                }
+            });
+        }
+        self.logs_asked.retain(|id, _| set.tasks.contains_key(id));
+    }
+
+    /// Files of tasks that left go; each change is looked at once.
+    pub(super) fn drop_files(&mut self, set: &AssignmentSet) {
+        if !self.observed.is_complete() {
+            return;
+        }
+        let alive: BTreeSet<TaskId> = set
+            .tasks
+            .keys()
+            .filter(|id| self.memory.task(**id).is_none_or(|t| t.status.phase != Phase::Stopped))
+            .copied()
+            .chain(self.observed.containers().map(|c| c.task))
+            .collect();
+        if alive != self.kept_tasks {
+            self.parts.files.retain(&alive);
+            self.settled.retain(|id, _| alive.contains(id));
+            self.kept_tasks = alive;
+        }
+    }
+
+    pub(super) fn write_soon(&mut self) {
+        self.write_at.get_or_insert_with(|| Instant::now() + WRITE_AFTER);
+    }
+
+    pub(super) fn write_if_due(&mut self) {
+        if self.writing || self.write_at.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        self.write_at = None;
+        self.writing = true;
+        let (ledger, memory, events) = (Arc::clone(&self.parts.ledger), self.memory.clone(), self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = ledger.keep_memory(&memory) {
+                tracing::error!(%error, "the memory could not be kept");
+            }
+            let _ = events.send(Event::Written);
+        });
+    }
+}
+
+fn identity(set: &AssignmentSet) -> Identity {
+    Identity { cluster: set.cluster, epoch: set.epoch, node: set.node }
+}
+
+async fn last_lines(runtime: &dyn ContainerRuntime, container: &str) -> Vec<String> {
+    let query = LogQuery { follow: false, tail: Some(LAST_LINES), since: None };
+    let Ok(mut chunks) = runtime.logs(container, &query).await else { return Vec::new() };
+    let mut bytes = Vec::new();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        bytes.extend_from_slice(&chunk.bytes);
+        if bytes.len() > LAST_LINES as usize * LAST_LINE_MAX * 4 {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<String> = text.lines().map(|line| line.chars().take(LAST_LINE_MAX).collect()).collect();
+    lines[lines.len().saturating_sub(LAST_LINES as usize)..].to_vec()
+}
