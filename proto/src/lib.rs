@@ -3,8 +3,10 @@
 //! The vocabulary knows nothing of the wire; `convert` is the only place where both meet.
 
 pub mod assignment;
+pub mod convert;
 pub mod digest;
 pub mod endpoint;
+pub mod hello;
 pub mod id;
 pub mod label;
 pub mod limits;

@@ -1,0 +1,374 @@
+//! Specs to the wire and back: projects, services, containers and their parts.
+//!
+//! Never fills in a default: what the sender did not say and must say is an error.
+
+use std::sync::Arc;
+
+use super::{
+    ConvertError, blob_digest, enumerated, list_from, list_to, map_from, map_to, parsed, port, port_or_zero, required,
+    texts,
+};
+use crate::spec::{
+    BlobKind, ContainerSpec, Dependency, DependencyCondition, ExposedPort, FileMount, HealthCheck, HealthSpec, Limits,
+    Mount, MountSource, PortMode, PortSpec, Probe, ProjectSpec, Protocol, PullPolicy, Reservations, RestartPolicy,
+    ServiceSpec, VolumeSpec,
+};
+use crate::v1;
+
+enumeration!(PullPolicy { Missing, Always, Never });
+enumeration!(BlobKind { Config, Secret });
+enumeration!(Protocol { Tcp, Udp });
+enumeration!(PortMode { Ingress, Host });
+enumeration!(DependencyCondition { Started, Healthy, Completed });
+
+impl From<&ProjectSpec> for v1::ProjectSpec {
+    fn from(p: &ProjectSpec) -> Self {
+        v1::ProjectSpec {
+            name: p.name.to_string(),
+            services: map_to(&p.services),
+            volumes: map_to(&p.volumes),
+            networks: texts(&p.networks),
+        }
+    }
+}
+
+impl TryFrom<v1::ProjectSpec> for ProjectSpec {
+    type Error = ConvertError;
+    fn try_from(w: v1::ProjectSpec) -> Result<Self, ConvertError> {
+        Ok(ProjectSpec {
+            name: parsed("name", &w.name)?,
+            services: map_from("services", w.services)?,
+            volumes: map_from("volumes", w.volumes)?,
+            networks: w.networks.into_iter().collect(),
+        })
+    }
+}
+
+impl From<&ServiceSpec> for v1::ServiceSpec {
+    fn from(s: &ServiceSpec) -> Self {
+        v1::ServiceSpec {
+            container: Some(s.container.as_ref().into()),
+            replicas: s.replicas,
+            restart: Some((&s.restart).into()),
+            health: Some((&s.health).into()),
+            ports: list_to(&s.ports),
+            expose: list_to(&s.expose),
+            depends_on: map_to(&s.depends_on),
+            reservations: Some((&s.reservations).into()),
+            networks: texts(&s.networks),
+        }
+    }
+}
+
+impl TryFrom<v1::ServiceSpec> for ServiceSpec {
+    type Error = ConvertError;
+    fn try_from(w: v1::ServiceSpec) -> Result<Self, ConvertError> {
+        Ok(ServiceSpec {
+            container: Arc::new(required("container", w.container)?),
+            replicas: w.replicas,
+            restart: required("restart", w.restart)?,
+            health: required("health", w.health)?,
+            ports: list_from("ports", w.ports)?,
+            expose: list_from("expose", w.expose)?,
+            depends_on: map_from("depends_on", w.depends_on)?,
+            reservations: required("reservations", w.reservations)?,
+            networks: w.networks.into_iter().collect(),
+        })
+    }
+}
+
+impl From<&ContainerSpec> for v1::ContainerSpec {
+    fn from(c: &ContainerSpec) -> Self {
+        let list = |items: &Option<Vec<String>>| items.clone().map(|items| v1::StringList { items });
+        v1::ContainerSpec {
+            image: c.image.clone(),
+            image_id: c.image_id.clone(),
+            pull: c.pull.into(),
+            command: list(&c.command),
+            entrypoint: list(&c.entrypoint),
+            environment: c.environment.clone(),
+            labels: c.labels.clone(),
+            hostname: c.hostname.clone(),
+            container_name: c.container_name.clone(),
+            user: c.user.clone(),
+            working_dir: c.working_dir.clone(),
+            stop_grace_ms: c.stop_grace_ms,
+            stop_signal: c.stop_signal.clone(),
+            init: c.init,
+            read_only: c.read_only,
+            mounts: list_to(&c.mounts),
+            files: list_to(&c.files),
+            limits: Some((&c.limits).into()),
+        }
+    }
+}
+
+impl TryFrom<v1::ContainerSpec> for ContainerSpec {
+    type Error = ConvertError;
+    fn try_from(w: v1::ContainerSpec) -> Result<Self, ConvertError> {
+        Ok(ContainerSpec {
+            image: w.image,
+            image_id: w.image_id,
+            pull: enumerated("pull", w.pull)?,
+            command: w.command.map(|list| list.items),
+            entrypoint: w.entrypoint.map(|list| list.items),
+            environment: w.environment,
+            labels: w.labels,
+            hostname: w.hostname,
+            container_name: w.container_name,
+            user: w.user,
+            working_dir: w.working_dir,
+            stop_grace_ms: w.stop_grace_ms,
+            stop_signal: w.stop_signal,
+            init: w.init,
+            read_only: w.read_only,
+            mounts: list_from("mounts", w.mounts)?,
+            files: list_from("files", w.files)?,
+            limits: required("limits", w.limits)?,
+        })
+    }
+}
+
+impl From<&Mount> for v1::Mount {
+    fn from(m: &Mount) -> Self {
+        use v1::mount::{Anonymous, Bind, Source, Tmpfs};
+        let source = match &m.source {
+            MountSource::Volume { name } => Source::Volume(name.clone()),
+            MountSource::Anonymous => Source::Anonymous(Anonymous {}),
+            MountSource::Bind { path, create } => Source::Bind(Bind { path: path.clone(), create: *create }),
+            MountSource::Tmpfs { size_bytes, mode } => Source::Tmpfs(Tmpfs { size_bytes: *size_bytes, mode: *mode }),
+        };
+        v1::Mount { target: m.target.clone(), read_only: m.read_only, source: Some(source) }
+    }
+}
+
+impl TryFrom<v1::Mount> for Mount {
+    type Error = ConvertError;
+    fn try_from(w: v1::Mount) -> Result<Self, ConvertError> {
+        Ok(Mount { source: required("source", w.source)?, target: w.target, read_only: w.read_only })
+    }
+}
+
+impl TryFrom<v1::mount::Source> for MountSource {
+    type Error = ConvertError;
+    fn try_from(w: v1::mount::Source) -> Result<Self, ConvertError> {
+        use v1::mount::Source;
+        Ok(match w {
+            Source::Volume(name) => MountSource::Volume { name },
+            Source::Anonymous(_) => MountSource::Anonymous,
+            Source::Bind(bind) => MountSource::Bind { path: bind.path, create: bind.create },
+            Source::Tmpfs(tmpfs) => MountSource::Tmpfs { size_bytes: tmpfs.size_bytes, mode: tmpfs.mode },
+        })
+    }
+}
+
+impl From<&FileMount> for v1::FileMount {
+    fn from(f: &FileMount) -> Self {
+        v1::FileMount {
+            kind: f.kind.into(),
+            name: f.name.clone(),
+            digest: f.digest.to_string(),
+            target: f.target.clone(),
+            uid: f.uid,
+            gid: f.gid,
+            mode: f.mode,
+        }
+    }
+}
+
+impl TryFrom<v1::FileMount> for FileMount {
+    type Error = ConvertError;
+    fn try_from(w: v1::FileMount) -> Result<Self, ConvertError> {
+        Ok(FileMount {
+            kind: enumerated("kind", w.kind)?,
+            name: w.name,
+            digest: blob_digest("digest", w.digest)?,
+            target: w.target,
+            uid: w.uid,
+            gid: w.gid,
+            mode: w.mode,
+        })
+    }
+}
+
+impl From<&Limits> for v1::Limits {
+    fn from(l: &Limits) -> Self {
+        v1::Limits { cpu_millis: l.cpu_millis, memory_bytes: l.memory_bytes, pids: l.pids }
+    }
+}
+
+impl TryFrom<v1::Limits> for Limits {
+    type Error = ConvertError;
+    fn try_from(w: v1::Limits) -> Result<Self, ConvertError> {
+        Ok(Limits { cpu_millis: w.cpu_millis, memory_bytes: w.memory_bytes, pids: w.pids })
+    }
+}
+
+impl From<&Reservations> for v1::Reservations {
+    fn from(r: &Reservations) -> Self {
+        v1::Reservations { cpu_millis: r.cpu_millis, memory_bytes: r.memory_bytes }
+    }
+}
+
+impl TryFrom<v1::Reservations> for Reservations {
+    type Error = ConvertError;
+    fn try_from(w: v1::Reservations) -> Result<Self, ConvertError> {
+        Ok(Reservations { cpu_millis: w.cpu_millis, memory_bytes: w.memory_bytes })
+    }
+}
+
+impl From<&RestartPolicy> for v1::RestartPolicy {
+    fn from(r: &RestartPolicy) -> Self {
+        use v1::restart_policy::{Always, No, OnFailure, Policy};
+        let policy = match *r {
+            RestartPolicy::Always => Policy::Always(Always {}),
+            RestartPolicy::OnFailure { max } => Policy::OnFailure(OnFailure { max }),
+            RestartPolicy::No => Policy::No(No {}),
+        };
+        v1::RestartPolicy { policy: Some(policy) }
+    }
+}
+
+impl TryFrom<v1::RestartPolicy> for RestartPolicy {
+    type Error = ConvertError;
+    fn try_from(w: v1::RestartPolicy) -> Result<Self, ConvertError> {
+        use v1::restart_policy::Policy;
+        match w.policy {
+            Some(Policy::Always(_)) => Ok(RestartPolicy::Always),
+            Some(Policy::OnFailure(on_failure)) => Ok(RestartPolicy::OnFailure { max: on_failure.max }),
+            Some(Policy::No(_)) => Ok(RestartPolicy::No),
+            None => Err(ConvertError::new("is missing").under("policy")),
+        }
+    }
+}
+
+impl From<&HealthSpec> for v1::HealthSpec {
+    fn from(h: &HealthSpec) -> Self {
+        use v1::health_spec::{Disabled, FromImage, Source};
+        let source = match h {
+            HealthSpec::FromImage => Source::FromImage(FromImage {}),
+            HealthSpec::Disabled => Source::Disabled(Disabled {}),
+            HealthSpec::Check(check) => Source::Check(check.into()),
+        };
+        v1::HealthSpec { source: Some(source) }
+    }
+}
+
+impl TryFrom<v1::HealthSpec> for HealthSpec {
+    type Error = ConvertError;
+    fn try_from(w: v1::HealthSpec) -> Result<Self, ConvertError> {
+        use v1::health_spec::Source;
+        match w.source {
+            Some(Source::FromImage(_)) => Ok(HealthSpec::FromImage),
+            Some(Source::Disabled(_)) => Ok(HealthSpec::Disabled),
+            Some(Source::Check(check)) => Ok(HealthSpec::Check(required("check", Some(check))?)),
+            None => Err(ConvertError::new("is missing").under("source")),
+        }
+    }
+}
+
+impl From<&HealthCheck> for v1::HealthCheck {
+    fn from(c: &HealthCheck) -> Self {
+        use v1::health_check::{self as wire, Http, Tcp};
+        let probe = match &c.probe {
+            Probe::Exec { argv } => wire::Probe::Exec(v1::StringList { items: argv.clone() }),
+            Probe::Http { port, path } => wire::Probe::Http(Http { port: (*port).into(), path: path.clone() }),
+            Probe::Tcp { port } => wire::Probe::Tcp(Tcp { port: (*port).into() }),
+        };
+        v1::HealthCheck {
+            probe: Some(probe),
+            interval_ms: c.interval_ms,
+            timeout_ms: c.timeout_ms,
+            retries: c.retries,
+            start_period_ms: c.start_period_ms,
+            start_interval_ms: c.start_interval_ms,
+        }
+    }
+}
+
+impl TryFrom<v1::HealthCheck> for HealthCheck {
+    type Error = ConvertError;
+    fn try_from(w: v1::HealthCheck) -> Result<Self, ConvertError> {
+        use v1::health_check as wire;
+        let probe = match w.probe {
+            Some(wire::Probe::Exec(list)) => Probe::Exec { argv: list.items },
+            Some(wire::Probe::Http(http)) => Probe::Http { port: port("http.port", http.port)?, path: http.path },
+            Some(wire::Probe::Tcp(tcp)) => Probe::Tcp { port: port("tcp.port", tcp.port)? },
+            None => return Err(ConvertError::new("is missing").under("probe")),
+        };
+        Ok(HealthCheck {
+            probe,
+            interval_ms: w.interval_ms,
+            timeout_ms: w.timeout_ms,
+            retries: w.retries,
+            start_period_ms: w.start_period_ms,
+            start_interval_ms: w.start_interval_ms,
+        })
+    }
+}
+
+impl From<&PortSpec> for v1::PortSpec {
+    fn from(p: &PortSpec) -> Self {
+        v1::PortSpec {
+            name: p.name.clone(),
+            target: p.target.into(),
+            published: p.published.into(),
+            host_ip: p.host_ip.map(|ip| ip.to_string()),
+            protocol: p.protocol.into(),
+            mode: p.mode.into(),
+        }
+    }
+}
+
+impl TryFrom<v1::PortSpec> for PortSpec {
+    type Error = ConvertError;
+    fn try_from(w: v1::PortSpec) -> Result<Self, ConvertError> {
+        Ok(PortSpec {
+            name: w.name,
+            target: port("target", w.target)?,
+            published: port_or_zero("published", w.published)?,
+            host_ip: w.host_ip.map(|ip| parsed("host_ip", &ip)).transpose()?,
+            protocol: enumerated("protocol", w.protocol)?,
+            mode: enumerated("mode", w.mode)?,
+        })
+    }
+}
+
+impl From<&ExposedPort> for v1::ExposedPort {
+    fn from(p: &ExposedPort) -> Self {
+        v1::ExposedPort { port: p.port.into(), protocol: p.protocol.into() }
+    }
+}
+
+impl TryFrom<v1::ExposedPort> for ExposedPort {
+    type Error = ConvertError;
+    fn try_from(w: v1::ExposedPort) -> Result<Self, ConvertError> {
+        Ok(ExposedPort { port: port("port", w.port)?, protocol: enumerated("protocol", w.protocol)? })
+    }
+}
+
+impl From<&Dependency> for v1::Dependency {
+    fn from(d: &Dependency) -> Self {
+        v1::Dependency { condition: d.condition.into(), required: d.required }
+    }
+}
+
+impl TryFrom<v1::Dependency> for Dependency {
+    type Error = ConvertError;
+    fn try_from(w: v1::Dependency) -> Result<Self, ConvertError> {
+        Ok(Dependency { condition: enumerated("condition", w.condition)?, required: w.required })
+    }
+}
+
+impl From<&VolumeSpec> for v1::VolumeSpec {
+    fn from(v: &VolumeSpec) -> Self {
+        v1::VolumeSpec { docker_name: v.docker_name.clone(), external: v.external, labels: v.labels.clone() }
+    }
+}
+
+impl TryFrom<v1::VolumeSpec> for VolumeSpec {
+    type Error = ConvertError;
+    fn try_from(w: v1::VolumeSpec) -> Result<Self, ConvertError> {
+        Ok(VolumeSpec { docker_name: w.docker_name, external: w.external, labels: w.labels })
+    }
+}
