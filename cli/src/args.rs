@@ -158,15 +158,12 @@ pub struct Waiting {
 /// `ctl apply`.
 #[derive(Debug, ClapArgs)]
 pub struct ApplyArgs {
-    /// Compose file, `-` for standard input; several are merged [default: the one in this directory]
-    #[arg(long = "file", short, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    /// Compose file, `-` for standard input [default: the one in this directory]
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<PathBuf>,
     /// Name of the project [default: the file's, or its directory's]
     #[arg(long, short, value_name = "NAME")]
     pub project: Option<String>,
-    /// Services of this profile too; may be given several times
-    #[arg(long, value_name = "PROFILE")]
-    pub profile: Vec<String>,
     /// How long to wait.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -345,13 +342,13 @@ pub enum Deletable {
 #[derive(Debug, ClapArgs)]
 pub struct DeleteArgs {
     /// What it is
-    #[arg(value_enum, required_unless_present = "files", requires = "name")]
+    #[arg(value_enum, required_unless_present = "file", requires = "name")]
     pub kind: Option<Deletable>,
     /// Its name
     pub name: Option<String>,
     /// The project of this Compose file
-    #[arg(long = "file", short, value_name = "FILE", conflicts_with = "kind")]
-    pub files: Vec<PathBuf>,
+    #[arg(long, short, value_name = "FILE", conflicts_with = "kind")]
+    pub file: Option<PathBuf>,
     /// Where.
     #[command(flatten)]
     pub scope: InProject,
