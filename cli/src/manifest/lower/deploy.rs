@@ -1,0 +1,120 @@
+//! `deploy` and `scale`: how many, with which limits, with what set aside (Compose Deploy Specification).
+//!
+//! Never places anything. Called by `service`.
+
+use proto::limits::REPLICAS_MAX;
+use proto::spec::{Limits, Reservations};
+
+use super::super::words;
+use super::context::{Context, Field, Fields};
+use super::keys;
+
+/// Docker refuses a container with less memory.
+const MEMORY_MIN_BYTES: u64 = 6 << 20;
+
+/// What `deploy` and `scale` say.
+#[derive(Debug, Default)]
+pub struct Deploy {
+    /// How many.
+    pub replicas: u32,
+    /// Upper limits.
+    pub limits: Limits,
+    /// What is set aside.
+    pub reservations: Reservations,
+}
+
+/// Lowers both keys of a service.
+pub fn deploy(cx: &mut Context<'_>, service: &mut Fields<'_>) -> Deploy {
+    let mut deploy = Deploy { replicas: 1, ..Deploy::default() };
+    let scale = service.take("scale");
+    let scaled = scale.as_ref().and_then(|f| replicas(cx, f));
+    let mut written = None;
+    if let Some(field) = service.take("deploy")
+        && let Some(mut keys) = cx.map(&field)
+    {
+        written = keys.take("replicas").and_then(|f| replicas(cx, &f));
+        mode(cx, &mut keys);
+        if let Some(field) = keys.take("resources") {
+            resources(cx, &field, &mut deploy);
+        }
+        keys.finish(cx, keys::DEPLOY);
+    }
+    if let (Some(a), Some(b), Some(field)) = (scaled, written, &scale)
+        && a != b
+    {
+        let message = format!("`scale` says {a} and `deploy.replicas` says {b}");
+        cx.problem(field.at, message, "keep `deploy.replicas`");
+    }
+    deploy.replicas = written.or(scaled).unwrap_or(1);
+    deploy
+}
+
+fn replicas(cx: &mut Context<'_>, field: &Field<'_>) -> Option<u32> {
+    u32::try_from(cx.whole(field, 0, REPLICAS_MAX.into())?).ok()
+}
+
+fn mode(cx: &mut Context<'_>, keys: &mut Fields<'_>) {
+    let Some(field) = keys.take("mode") else { return };
+    match cx.text(&field) {
+        Some("replicated") | None => {}
+        Some(other) => {
+            let message = format!("`{}: {}` is not supported yet", field.path, super::super::tree::shorten(other));
+            cx.problem(field.at, message, "write `replicas: N`");
+        }
+    }
+}
+
+fn resources(cx: &mut Context<'_>, field: &Field<'_>, deploy: &mut Deploy) {
+    let Some(mut keys) = cx.map(field) else { return };
+    if let Some(field) = keys.take("limits")
+        && let Some(mut keys) = cx.map(&field)
+    {
+        deploy.limits.cpu_millis = keys.take("cpus").and_then(|f| cpus(cx, &f));
+        deploy.limits.memory_bytes = keys.take("memory").and_then(|f| memory(cx, &f, MEMORY_MIN_BYTES));
+        deploy.limits.pids = keys.take("pids").and_then(|f| pids(cx, &f));
+        keys.finish(cx, keys::LIMITS);
+    }
+    if let Some(field) = keys.take("reservations")
+        && let Some(mut keys) = cx.map(&field)
+    {
+        deploy.reservations.cpu_millis = keys.take("cpus").and_then(|f| cpus(cx, &f)).unwrap_or_default();
+        deploy.reservations.memory_bytes = keys.take("memory").and_then(|f| memory(cx, &f, 0)).unwrap_or_default();
+        keys.finish(cx, keys::RESERVATIONS);
+        let exceeds = |set_aside: u64, limit: Option<u64>| limit.is_some_and(|limit| set_aside > limit);
+        if exceeds(deploy.reservations.memory_bytes, deploy.limits.memory_bytes) {
+            cx.problem(
+                field.at,
+                format!("`{}` sets aside more memory than the limit allows", field.path),
+                "lower it, or raise the limit",
+            );
+        }
+        if exceeds(deploy.reservations.cpu_millis, deploy.limits.cpu_millis) {
+            cx.problem(
+                field.at,
+                format!("`{}` sets aside more processors than the limit allows", field.path),
+                "lower it, or raise the limit",
+            );
+        }
+    }
+    keys.finish(cx, &[]);
+}
+
+fn cpus(cx: &mut Context<'_>, field: &Field<'_>) -> Option<u64> {
+    cx.word(field, "a number of processors", |s| words::cpu_millis(&s.text))
+}
+
+fn memory(cx: &mut Context<'_>, field: &Field<'_>, min: u64) -> Option<u64> {
+    let bytes = cx.word(field, "a number of bytes", |s| words::bytes(&s.text))?;
+    if bytes < min {
+        let message = format!("`{}` is below {} MiB, the least that Docker accepts", field.path, min >> 20);
+        cx.problem(field.node.at, message, "write more, such as `64m`");
+        return None;
+    }
+    Some(bytes)
+}
+
+/// -1 is Docker's word for no limit.
+fn pids(cx: &mut Context<'_>, field: &Field<'_>) -> Option<i64> {
+    let pids = cx.whole(field, -1, i64::from(u32::MAX))?;
+    (pids > 0).then_some(pids)
+}

@@ -1,0 +1,183 @@
+//! Keys that Compose knows and Wherry does not honour yet, each with what to do instead.
+//!
+//! A key leaves its table the day it is honoured. A test holds these tables against the Compose schema. Used by `Fields::finish`.
+
+/// A key and its hint.
+pub type NotYet = &'static [(&'static str, &'static str)];
+
+const DROP: &str = "remove it, or run this service elsewhere for now";
+const PRIVILEGES: &str = "containers get Docker's default privileges for now: remove it";
+const KERNEL: &str = "containers get Docker's defaults for now: remove it";
+const RESOLVER: &str = "names are answered by the cluster's own resolver: remove it";
+const CPU: &str = "write `deploy.resources.limits.cpus`";
+const UPDATES: &str = "remove it: how updates go is not adjustable yet";
+const HOOKS: &str = "do it in the image's entry point for now";
+
+/// Top level.
+pub const TOP: NotYet = &[("include", "write the included services into this file for now"), ("models", "remove it")];
+
+/// A service.
+pub const SERVICE: NotYet = &[
+    ("annotations", "write `labels`"),
+    ("blkio_config", KERNEL),
+    ("cap_add", PRIVILEGES),
+    ("cap_drop", PRIVILEGES),
+    ("cgroup", KERNEL),
+    ("cgroup_parent", KERNEL),
+    ("cpu_count", CPU),
+    ("cpu_percent", CPU),
+    ("cpu_period", CPU),
+    ("cpu_quota", CPU),
+    ("cpu_rt_period", CPU),
+    ("cpu_rt_runtime", CPU),
+    ("cpu_shares", CPU),
+    ("cpus", CPU),
+    ("cpuset", CPU),
+    ("credential_spec", "it is for Windows containers: remove it"),
+    ("device_cgroup_rules", PRIVILEGES),
+    ("devices", DROP),
+    ("dns", RESOLVER),
+    ("dns_opt", RESOLVER),
+    ("dns_search", RESOLVER),
+    ("domainname", "write the whole name in `hostname`"),
+    ("extends", "write a YAML anchor and merge it: `<<: *base`"),
+    ("external_links", "services of another project are reached as `SERVICE.PROJECT`: remove it"),
+    ("extra_hosts", RESOLVER),
+    ("gpus", DROP),
+    ("group_add", "write the group in `user: UID:GID`"),
+    ("ipc", KERNEL),
+    ("isolation", "it is for Windows containers: remove it"),
+    ("label_file", "write the labels in `labels`"),
+    ("logging", "remove it: `ctl logs` reads Docker's own log"),
+    ("mac_address", "remove it"),
+    ("mem_limit", "write `deploy.resources.limits.memory`"),
+    ("mem_reservation", "write `deploy.resources.reservations.memory`"),
+    ("mem_swappiness", KERNEL),
+    ("memswap_limit", "write `deploy.resources.limits.memory`"),
+    ("models", "remove it"),
+    ("network_mode", "remove it: services reach each other by name"),
+    ("oom_kill_disable", KERNEL),
+    ("oom_score_adj", KERNEL),
+    ("pid", KERNEL),
+    ("pids_limit", "write `deploy.resources.limits.pids`"),
+    ("platform", "remove it: the image's own platform is taken"),
+    ("post_start", HOOKS),
+    ("pre_start", HOOKS),
+    ("pre_stop", HOOKS),
+    ("privileged", PRIVILEGES),
+    ("profiles", "keep services that are not always wanted in a file of their own"),
+    ("provider", "remove it"),
+    ("pull_refresh_after", "write `pull_policy: always`"),
+    ("runtime", KERNEL),
+    ("security_opt", PRIVILEGES),
+    ("shm_size", "mount one: `volumes` with `type: tmpfs`, `target: /dev/shm`"),
+    ("stdin_open", "remove it: `ctl exec -it` opens a terminal when one is wanted"),
+    ("storage_opt", KERNEL),
+    ("sysctls", KERNEL),
+    ("tmpfs", "write an entry of `volumes` with `type: tmpfs`"),
+    ("tty", "remove it: `ctl exec -it` opens a terminal when one is wanted"),
+    ("ulimits", KERNEL),
+    ("use_api_socket", PRIVILEGES),
+    ("userns_mode", PRIVILEGES),
+    ("uts", KERNEL),
+    ("volumes_from", "name the volumes in `volumes` of both services"),
+];
+
+/// `build`.
+pub const BUILD: NotYet = &[
+    ("additional_contexts", "copy what is needed into the context"),
+    ("cache_from", "remove it: the local cache is used"),
+    ("cache_to", "remove it: the local cache is used"),
+    ("entitlements", "remove it"),
+    ("extra_hosts", "remove it"),
+    ("isolation", "it is for Windows containers: remove it"),
+    ("network", "remove it"),
+    ("platforms", "remove it: the platform of this machine is built"),
+    ("privileged", "remove it"),
+    ("provenance", "remove it"),
+    ("pull", "remove it"),
+    ("sbom", "remove it"),
+    ("secrets", "build the image elsewhere and name it in `image`"),
+    ("shm_size", "remove it"),
+    ("ssh", "build the image elsewhere and name it in `image`"),
+    ("tags", "write the one name in `image`"),
+    ("ulimits", "remove it"),
+];
+
+/// `deploy`.
+pub const DEPLOY: NotYet = &[
+    ("endpoint_mode", "remove it: names answer the addresses of all ready tasks"),
+    ("labels", "write the service's `labels`"),
+    ("placement", "remove it: tasks are spread over all ready nodes"),
+    ("restart_policy", "write the service's `restart`"),
+    ("rollback_config", UPDATES),
+    ("update_config", UPDATES),
+];
+
+/// `deploy.resources.limits`.
+pub const LIMITS: NotYet = &[];
+
+/// `deploy.resources.reservations`.
+pub const RESERVATIONS: NotYet = &[("devices", DROP), ("generic_resources", DROP)];
+
+/// Long form of `depends_on`.
+pub const DEPENDENCY: NotYet = &[];
+
+/// Long form of a service's `networks`.
+pub const SERVICE_NETWORK: NotYet = &[
+    ("aliases", "a service is reached under its own name only, for now"),
+    ("driver_opts", "remove it"),
+    ("gw_priority", "remove it"),
+    ("interface_name", "remove it"),
+    ("ipv4_address", "remove it: addresses are given by the cluster, names stay"),
+    ("ipv6_address", "remove it: addresses are given by the cluster, names stay"),
+    ("link_local_ips", "remove it"),
+    ("mac_address", "remove it"),
+    ("priority", "remove it"),
+];
+
+/// Long form of a service's `volumes`.
+pub const MOUNT: NotYet = &[
+    ("consistency", "it has a meaning on Docker Desktop only: remove it"),
+    ("image", "copy the files into the service's image"),
+];
+/// `bind` of a mount.
+pub const MOUNT_BIND: NotYet = &[("propagation", "remove it"), ("recursive", "remove it")];
+/// `volume` of a mount.
+pub const MOUNT_VOLUME: NotYet = &[
+    ("labels", "write the labels under the top-level `volumes`"),
+    ("nocopy", "remove it"),
+    ("subpath", "mount the whole volume, or use a volume of its own"),
+];
+
+/// Top-level `volumes`.
+pub const VOLUME: NotYet = &[("driver_opts", "make the volume on its host and write `external: true`")];
+/// Top-level `networks`.
+pub const NETWORK: NotYet = &[
+    ("attachable", "remove it"),
+    ("driver_opts", "remove it"),
+    ("enable_ipv4", "remove it"),
+    ("enable_ipv6", "remove it"),
+    ("internal", "traffic is not separated yet: remove it only if the services may reach the outside"),
+    ("ipam", "remove it: addresses are given by the cluster"),
+    ("labels", "remove it"),
+];
+/// Top-level `configs`.
+pub const CONFIG: NotYet = &[
+    ("external", "configs belong to their project: write `file`, `content` or `environment`"),
+    ("labels", "remove it"),
+    ("name", "a config is known by its key: remove it"),
+    ("template_driver", "write the content out"),
+];
+/// Top-level `secrets`.
+pub const SECRET: NotYet = &[
+    ("driver", "write `file` or `environment`"),
+    ("driver_opts", "write `file` or `environment`"),
+    ("external", "secrets belong to their project: write `file` or `environment`"),
+    ("labels", "remove it"),
+    ("name", "a secret is known by its key: remove it"),
+    ("template_driver", "write the content out"),
+];
+
+/// `x-wherry` of a service.
+pub const X_WHERRY: NotYet = &[("fence_lease", "remove it"), ("on_lost", "remove it")];

@@ -1,0 +1,244 @@
+//! One service: its simple keys here, the rest in the files beside.
+//!
+//! Never looks at other services: `across` does. Called by `lower`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proto::id::ServiceName;
+use proto::limits::STOP_GRACE_DEFAULT_MS;
+use proto::spec::{ContainerSpec, PortSpec, PullPolicy, RestartPolicy, ServiceSpec};
+
+use super::super::Build;
+use super::super::tree::{Mark, Node, Value, shorten};
+use super::super::words::split_command;
+use super::context::{Context, Field, Fields};
+use super::{
+    Declared, blobs, build, depends, deploy, environment, health, is_docker_name, keys, networks, ports, volumes,
+};
+
+/// A service with what the checks between services need to know.
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// Where it begins.
+    pub at: Mark,
+    /// It, without its ports and dependencies, which are filled in by `across`.
+    pub spec: ServiceSpec,
+    /// How its image is made.
+    pub build: Option<Build>,
+    /// Its published ports with their places.
+    pub ports: Vec<(PortSpec, Mark)>,
+    /// Where each dependency is written.
+    pub dependencies: BTreeMap<ServiceName, Mark>,
+    /// Where `restart` is written.
+    pub restart_at: Option<Mark>,
+    /// Where `container_name` is written.
+    pub container_name_at: Option<Mark>,
+}
+
+/// Lowers one service. `None`: it has no usable name or is no map; the problems are in the context.
+pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &Declared<'_>) -> Option<Service> {
+    let name = checked_name(cx, name, field.at)?;
+    let empty = Node { at: field.at, value: Value::Map(Vec::new()) };
+    let node = if field.node.value == Value::Null { &empty } else { field.node };
+    let mut keys = cx.map(&Field { path: field.path.clone(), at: field.at, node })?;
+    for (key, text) in [
+        ("links", "`links` is not needed: services reach each other by name; names after a `:` in it are not made"),
+        ("attach", "`attach` has no meaning on a cluster: use `ctl logs -f`"),
+        ("develop", "`develop` is read by Compose only: files are not watched"),
+    ] {
+        if let Some(field) = keys.take(key) {
+            cx.notice(field.at, text);
+        }
+    }
+    let (image, build) = image(cx, &mut keys, &name, declared);
+    let container = container(cx, &mut keys, image, declared);
+    let deploy = deploy::deploy(cx, &mut keys);
+    let depends_on = depends::depends_on(cx, &mut keys, declared);
+    let restart = keys.take("restart");
+    let container_name_at = keys.take("container_name").map(|f| f.at);
+    let ports = ports::ports(cx, &mut keys);
+    let spec = ServiceSpec {
+        container: Arc::new(ContainerSpec { limits: deploy.limits, ..container }),
+        replicas: deploy.replicas,
+        restart: restart.as_ref().and_then(|f| restart_policy(cx, f)).unwrap_or_default(),
+        health: health::health(cx, &mut keys),
+        ports: ports.iter().map(|(port, _)| port.clone()).collect(),
+        expose: ports::expose(cx, &mut keys),
+        depends_on: depends_on.iter().map(|(name, (dependency, _))| (name.clone(), *dependency)).collect(),
+        reservations: deploy.reservations,
+        networks: networks::joined(cx, &mut keys, declared),
+    };
+    keys.finish(cx, keys::SERVICE);
+    let dependencies = depends_on.into_iter().map(|(name, (_, at))| (name, at)).collect();
+    let restart_at = restart.map(|f| f.at);
+    Some(Service { name, at: field.at, spec, build, ports, dependencies, restart_at, container_name_at })
+}
+
+fn checked_name(cx: &mut Context<'_>, name: &str, at: Mark) -> Option<ServiceName> {
+    match name.parse() {
+        Ok(name) => Some(name),
+        Err(e) => {
+            let fitting: String = name
+                .to_lowercase()
+                .chars()
+                .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' })
+                .collect();
+            let hint = match fitting.parse::<ServiceName>() {
+                Ok(fitting) => format!("write `{fitting}`"),
+                Err(_) => String::new(),
+            };
+            cx.problem(at, e.to_string(), &hint);
+            None
+        }
+    }
+}
+
+fn image(
+    cx: &mut Context<'_>,
+    keys: &mut Fields<'_>,
+    name: &ServiceName,
+    declared: &Declared<'_>,
+) -> (String, Option<Build>) {
+    let image = keys.take("image");
+    let build_field = keys.take("build");
+    let written = image.as_ref().and_then(|field| {
+        let text = cx.text(field)?.trim();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+        if text.is_empty() {
+            cx.problem(field.node.at, format!("`{}` is empty", field.path), "name an image, such as `nginx:1.27`");
+        } else if !text.chars().all(allowed) || !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            let message = format!("`{}`: `{}` is not the name of an image", field.path, shorten(text));
+            cx.problem(field.node.at, message, "write `NAME:TAG`, such as `nginx:1.27`");
+        }
+        Some(text.to_owned())
+    });
+    if image.is_none() && build_field.is_none() {
+        cx.problem(keys.at, format!("the service `{name}` has neither `image` nor `build`"), "write `image: NAME:TAG`");
+    }
+    let made = || declared.project.map(|project| format!("{project}-{name}")).unwrap_or_default();
+    let tag = written.unwrap_or_else(made);
+    let build = build_field.and_then(|field| build::build(cx, &field, &tag));
+    (tag, build)
+}
+
+fn container(cx: &mut Context<'_>, keys: &mut Fields<'_>, image: String, declared: &Declared<'_>) -> ContainerSpec {
+    let mounts = volumes::mounts(cx, keys, declared);
+    let files = blobs::files(cx, keys, declared, &mounts);
+    ContainerSpec {
+        image,
+        image_id: String::new(),
+        pull: keys.take("pull_policy").and_then(|f| pull_policy(cx, &f)).unwrap_or_default(),
+        command: keys.take("command").and_then(|f| command(cx, &f)),
+        entrypoint: keys.take("entrypoint").and_then(|f| command(cx, &f)),
+        environment: environment::environment(cx, keys),
+        labels: keys.take("labels").map(|f| cx.labels(&f)).unwrap_or_default(),
+        hostname: keys.take("hostname").and_then(|f| checked(cx, &f, "a host name", is_host_name)),
+        container_name: keys.take("container_name").and_then(|f| checked(cx, &f, "a container's name", is_docker_name)),
+        user: keys
+            .take("user")
+            .and_then(|f| checked(cx, &f, "UID, UID:GID or names", |t| !t.contains(char::is_whitespace))),
+        working_dir: keys.take("working_dir").and_then(|f| checked(cx, &f, "an absolute path", |t| t.starts_with('/'))),
+        stop_grace_ms: keys.take("stop_grace_period").and_then(|f| cx.duration_ms(&f)).unwrap_or(STOP_GRACE_DEFAULT_MS),
+        stop_signal: keys.take("stop_signal").and_then(|f| checked(cx, &f, "a signal such as SIGTERM", is_signal)),
+        init: keys.take("init").and_then(|f| cx.boolean(&f)).unwrap_or_default(),
+        read_only: keys.take("read_only").and_then(|f| cx.boolean(&f)).unwrap_or_default(),
+        mounts: mounts.into_iter().map(|(mount, _)| mount).collect(),
+        files,
+        limits: Default::default(),
+    }
+}
+
+fn checked(cx: &mut Context<'_>, field: &Field<'_>, expected: &str, is_good: impl Fn(&str) -> bool) -> Option<String> {
+    let text = cx.filled_text(field)?;
+    if !is_good(text) {
+        cx.mismatch(field, expected);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn is_host_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && label.chars().all(allowed)
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+fn is_signal(text: &str) -> bool {
+    let is_number = text.parse::<u8>().is_ok_and(|n| (1..=64).contains(&n));
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    is_number || (!name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || "12+-".contains(c)))
+}
+
+/// `command` or `entrypoint`: a list as it is, a string split as a shell would split it.
+fn command(cx: &mut Context<'_>, field: &Field<'_>) -> Option<Vec<String>> {
+    if let Value::List(_) = field.node.value {
+        return Some(cx.text_list(field)?.into_iter().map(|(text, _)| text).collect());
+    }
+    let Value::Scalar(_) = field.node.value else {
+        cx.mismatch(field, "a string or a list");
+        return None;
+    };
+    let text = cx.text(field)?;
+    match split_command(text) {
+        Ok(split) => {
+            if let Some(character) = split.shell_character {
+                let message = format!(
+                    "`{}` is not read by a shell: `{character}` is passed on as it is; for a shell write [\"sh\", \"-c\", \"...\"]",
+                    field.path
+                );
+                cx.notice(field.node.at, message);
+            }
+            Some(split.words)
+        }
+        Err(why) => {
+            cx.problem(field.node.at, format!("`{}` {why}", field.path), "close the quote, or write a list");
+            None
+        }
+    }
+}
+
+fn pull_policy(cx: &mut Context<'_>, field: &Field<'_>) -> Option<PullPolicy> {
+    match cx.text(field)? {
+        "missing" | "if_not_present" => Some(PullPolicy::Missing),
+        "always" => Some(PullPolicy::Always),
+        "never" => Some(PullPolicy::Never),
+        other => {
+            let message = format!("`{}: {}` is not supported yet", field.path, shorten(other));
+            cx.problem(field.node.at, message, "write missing, always or never");
+            None
+        }
+    }
+}
+
+fn restart_policy(cx: &mut Context<'_>, field: &Field<'_>) -> Option<RestartPolicy> {
+    const HINT: &str = "write \"no\", always, unless-stopped, on-failure or on-failure:N";
+    let Value::Scalar(scalar) = &field.node.value else {
+        cx.mismatch(field, "a string");
+        return None;
+    };
+    let (word, max) = scalar.text.split_once(':').map_or((scalar.text.as_str(), None), |(w, m)| (w, Some(m)));
+    match (word, max) {
+        ("no", None) => Some(RestartPolicy::No),
+        ("always", None) => Some(RestartPolicy::Always),
+        ("unless-stopped", None) => {
+            cx.notice(
+                field.at,
+                "`restart: unless-stopped` is taken as `always`: a service is stopped by `ctl scale` or `ctl delete`",
+            );
+            Some(RestartPolicy::Always)
+        }
+        ("on-failure", None) => Some(RestartPolicy::OnFailure { max: 0 }),
+        ("on-failure", Some(max)) if max.parse::<u32>().is_ok() => {
+            Some(RestartPolicy::OnFailure { max: max.parse().ok()? })
+        }
+        _ => {
+            let message = format!("`{}`: expected a restart policy, found {}", field.path, field.node.describe());
+            cx.problem(field.node.at, message, HINT);
+            None
+        }
+    }
+}

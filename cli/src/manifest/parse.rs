@@ -1,0 +1,325 @@
+//! YAML text to a spanned tree, within limits: size, depth, one document, no key twice, a budget for aliases.
+//!
+//! Never knows what a manifest means. Called by `load`; the only file that knows the YAML parser.
+
+use std::collections::HashMap;
+
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use proto::limits::{MANIFEST_MAX_BYTES, MANIFEST_MAX_DEPTH};
+
+use super::tree::{Entry, Fault, Mark, Node, Scalar, Value, shorten};
+
+/// Nodes that aliases may copy in one file: far above any real manifest, far below a bomb.
+const ALIAS_MAX_NODES: usize = 20_000;
+/// Bytes of text that aliases may copy in one file.
+const ALIAS_MAX_BYTES: usize = 4 << 20;
+
+/// Reads one YAML document. `None`: there is nothing in it.
+pub fn parse(bytes: &[u8]) -> Result<Option<Node>, Fault> {
+    let text = checked_text(bytes)?;
+    let mut builder = Builder::default();
+    for next in Parser::new_from_str(text) {
+        let (event, span) = next.map_err(|e| scan_fault(text, &e))?;
+        builder.take(event, span)?;
+    }
+    Ok(builder.root.filter(|node| node.value != Value::Null))
+}
+
+fn checked_text(bytes: &[u8]) -> Result<&str, Fault> {
+    if bytes.len() > MANIFEST_MAX_BYTES {
+        let message = format!("the file has {} bytes, at most {MANIFEST_MAX_BYTES} are read", bytes.len());
+        return Err(Fault::new(Mark::default(), message, "move long texts to files of their own under `configs:`"));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        let (good, rest) = bytes.split_at(e.valid_up_to());
+        let byte = rest.first().copied().unwrap_or_default();
+        let message = format!("the byte 0x{byte:02x} is not UTF-8 text");
+        Fault::new(mark_after(&String::from_utf8_lossy(good)), message, "save the file as UTF-8")
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let is_junk = |c: char| (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}')) || c == '\u{feff}';
+    if let Some(at) = text.find(is_junk) {
+        let code = text[at..].chars().next().map_or(0, u32::from);
+        let message = format!("the control character U+{code:04X} cannot stand in YAML");
+        return Err(Fault::new(mark_after(&text[..at]), message, "is this a text file?"));
+    }
+    Ok(text)
+}
+
+fn mark_after(text: &str) -> Mark {
+    let last_line = text.rsplit('\n').next().unwrap_or_default();
+    Mark { line: count(text.matches('\n').count()), col: count(last_line.chars().count()) }
+}
+
+/// From a count or an index from 0 to a number from 1.
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+fn scan_fault(text: &str, error: &ScanError) -> Fault {
+    let at = Mark {
+        line: u32::try_from(error.marker().line()).unwrap_or(u32::MAX).max(1),
+        col: count(error.marker().col()),
+    };
+    if *error.kind() == ErrorKind::RecursionLimitExceeded {
+        return too_deep(at);
+    }
+    if let Some(tab) = tab_near(text, at.line) {
+        return Fault::new(tab, "a tab cannot indent YAML", "use spaces");
+    }
+    if *error.kind() == ErrorKind::UnknownAnchor {
+        return Fault::new(
+            at,
+            "this alias names an anchor that is not defined above it",
+            "write `&NAME` before the value",
+        );
+    }
+    Fault::new(at, format!("this is not YAML: {}", plain_words(error)), plain_hint(error.kind()))
+}
+
+fn plain_words(error: &ScanError) -> String {
+    match error.kind() {
+        ErrorKind::MappingValueNotAllowed => "a `:` cannot stand here".into(),
+        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => "a key needs a `:` on its line".into(),
+        ErrorKind::UnclosedQuotedScalar => "a quote is not closed".into(),
+        ErrorKind::InvalidIndentation => "the indentation fits no line above".into(),
+        _ => error.info(),
+    }
+}
+
+fn plain_hint(kind: &ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::MappingValueNotAllowed => "look at the indentation, or put a text that holds `: ` in quotes",
+        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => "write `key: value`",
+        ErrorKind::ExpectedBlockMappingKey | ErrorKind::InvalidIndentation => {
+            "keys of one map start in the same column"
+        }
+        _ => "",
+    }
+}
+
+/// The tab that indents the given line or the one before it, if there is one.
+fn tab_near(text: &str, line: u32) -> Option<Mark> {
+    let first = line.saturating_sub(1).max(1);
+    (first..=line).find_map(|number| {
+        let content = text.lines().nth(number as usize - 1)?;
+        let indent = content.len() - content.trim_start_matches([' ', '\t']).len();
+        let tab = content[..indent].find('\t')?;
+        Some(Mark { line: number, col: count(tab) })
+    })
+}
+
+fn too_deep(at: Mark) -> Fault {
+    Fault::new(at, format!("nested deeper than {MANIFEST_MAX_DEPTH} levels"), "")
+}
+
+/// Size of a subtree, for the budget of aliases.
+#[derive(Default, Clone, Copy)]
+struct Weight {
+    nodes: usize,
+    bytes: usize,
+    depth: usize,
+}
+
+fn weigh(node: &Node) -> Weight {
+    let mut sum = Weight { nodes: 1, bytes: 0, depth: 0 };
+    let mut add = |child: Weight, key_bytes: usize| {
+        sum.nodes += child.nodes;
+        sum.bytes += child.bytes + key_bytes;
+        sum.depth = sum.depth.max(child.depth + 1);
+    };
+    match &node.value {
+        Value::Null => {}
+        Value::Scalar(s) => sum.bytes = s.text.len(),
+        Value::List(items) => items.iter().for_each(|item| add(weigh(item), 0)),
+        Value::Map(entries) => entries.iter().for_each(|e| add(weigh(&e.value), e.key.len())),
+    }
+    sum
+}
+
+/// A collection that is still open.
+struct Open {
+    at: Mark,
+    anchor: usize,
+    content: Content,
+}
+
+enum Content {
+    List(Vec<Node>),
+    Map { entries: Vec<Entry>, lines: HashMap<String, u32>, key: Option<(String, Mark, bool)>, merges: Vec<Node> },
+}
+
+#[derive(Default)]
+struct Builder {
+    open: Vec<Open>,
+    anchors: HashMap<usize, (Node, Weight)>,
+    copied: Weight,
+    documents: usize,
+    root: Option<Node>,
+}
+
+impl Builder {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
+        let at =
+            Mark { line: u32::try_from(span.start.line()).unwrap_or(u32::MAX).max(1), col: count(span.start.col()) };
+        match event {
+            Event::DocumentStart(..) => self.start_document(at),
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain && !is_string_tag(at, tag.as_deref())?;
+                self.finish_node(scalar(text.into_owned(), plain, at), anchor, plain)
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                is_string_tag(at, tag.as_deref())?;
+                self.start(at, anchor, Content::List(Vec::new()))
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                is_string_tag(at, tag.as_deref())?;
+                let (entries, lines, key, merges) = Default::default();
+                self.start(at, anchor, Content::Map { entries, lines, key, merges })
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::Alias(id) => self.alias(id, at),
+            _ => Ok(()),
+        }
+    }
+
+    fn start_document(&mut self, at: Mark) -> Result<(), Fault> {
+        self.documents += 1;
+        if self.documents > 1 {
+            return Err(Fault::new(
+                at,
+                "a second document begins here",
+                "keep one document per file, without a second `---`",
+            ));
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, at: Mark, anchor: usize, content: Content) -> Result<(), Fault> {
+        if self.open.len() >= MANIFEST_MAX_DEPTH {
+            return Err(too_deep(at));
+        }
+        self.open.push(Open { at, anchor, content });
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Fault> {
+        let Some(Open { at, anchor, content }) = self.open.pop() else { return Ok(()) };
+        let value = match content {
+            Content::List(items) => Value::List(items),
+            Content::Map { mut entries, mut lines, merges, .. } => {
+                for merge in merges {
+                    merge_into(&mut entries, &mut lines, merge)?;
+                }
+                Value::Map(entries)
+            }
+        };
+        self.finish_node(Node { at, value }, anchor, false)
+    }
+
+    fn alias(&mut self, id: usize, at: Mark) -> Result<(), Fault> {
+        let Some((node, weight)) = self.anchors.get(&id) else {
+            return Err(Fault::new(
+                at,
+                "this alias stands inside the value it names",
+                "an alias copies a finished value",
+            ));
+        };
+        if self.open.len() + weight.depth > MANIFEST_MAX_DEPTH {
+            return Err(too_deep(at));
+        }
+        self.copied.nodes += weight.nodes;
+        self.copied.bytes += weight.bytes;
+        if self.copied.nodes > ALIAS_MAX_NODES || self.copied.bytes > ALIAS_MAX_BYTES {
+            let message = format!("aliases copy more than {ALIAS_MAX_NODES} values or {ALIAS_MAX_BYTES} bytes");
+            return Err(Fault::new(at, message, "write fewer `*aliases` of aliases"));
+        }
+        let node = node.clone();
+        self.finish_node(node, 0, false)
+    }
+
+    fn finish_node(&mut self, node: Node, anchor: usize, plain: bool) -> Result<(), Fault> {
+        if anchor > 0 {
+            let weight = weigh(&node);
+            self.anchors.insert(anchor, (node.clone(), weight));
+        }
+        match self.open.last_mut() {
+            None => self.root = Some(node),
+            Some(Open { content: Content::List(items), .. }) => items.push(node),
+            Some(Open { content: Content::Map { entries, lines, key, merges }, .. }) => match key.take() {
+                None => *key = Some(map_key(node, plain)?),
+                Some((text, _, true)) if text == "<<" => merges.push(node),
+                Some((text, at, _)) => add_entry(entries, lines, text, at, node)?,
+            },
+        }
+        Ok(())
+    }
+}
+
+fn scalar(text: String, plain: bool, at: Mark) -> Node {
+    let is_null = plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL");
+    let value = if is_null { Value::Null } else { Value::Scalar(Scalar { text, plain, substituted: false }) };
+    Node { at, value }
+}
+
+fn map_key(node: Node, plain: bool) -> Result<(String, Mark, bool), Fault> {
+    match node.value {
+        Value::Scalar(s) => Ok((s.text, node.at, plain)),
+        _ => Err(Fault::new(node.at, format!("a key must be text, found {}", node.describe()), "")),
+    }
+}
+
+fn add_entry(
+    entries: &mut Vec<Entry>,
+    lines: &mut HashMap<String, u32>,
+    key: String,
+    at: Mark,
+    mut value: Node,
+) -> Result<(), Fault> {
+    if let Some(first) = lines.insert(key.clone(), at.line) {
+        let message = format!("`{}` is written twice: on line {first} and on line {}", shorten(&key), at.line);
+        return Err(Fault::new(at, message, "keep one of them"));
+    }
+    if value.value == Value::Null {
+        value.at = at;
+    }
+    entries.push(Entry { key, at, value });
+    Ok(())
+}
+
+/// The merge key of YAML 1.1: keys written beside it win, earlier maps win over later ones.
+fn merge_into(entries: &mut Vec<Entry>, lines: &mut HashMap<String, u32>, source: Node) -> Result<(), Fault> {
+    match source.value {
+        Value::Map(more) => {
+            for entry in more {
+                if lines.insert(entry.key.clone(), entry.at.line).is_none() {
+                    entries.push(entry);
+                }
+            }
+            Ok(())
+        }
+        Value::List(sources) if sources.iter().all(|s| matches!(s.value, Value::Map(_))) => {
+            sources.into_iter().try_for_each(|s| merge_into(entries, lines, s))
+        }
+        _ => {
+            let message = format!("`<<` merges a map or a list of maps, found {}", source.describe());
+            Err(Fault::new(source.at, message, "write `<<: *anchor`"))
+        }
+    }
+}
+
+/// Whether the tag makes a scalar text. Tags outside YAML's core schema are refused.
+fn is_string_tag(at: Mark, tag: Option<&Tag>) -> Result<bool, Fault> {
+    let Some(tag) = tag else { return Ok(false) };
+    match tag.core_suffix() {
+        Some("str") => return Ok(true),
+        Some("int" | "float" | "bool" | "null" | "map" | "seq") => return Ok(false),
+        _ => {}
+    }
+    let name = shorten(&tag.original());
+    let hint = match name.as_str() {
+        "!reset" | "!override" => "it is for files that are merged over others, which is not supported yet",
+        _ => "remove it",
+    };
+    Err(Fault::new(at, format!("the tag `{name}` has no meaning here"), hint))
+}
