@@ -3,6 +3,11 @@
 //! Never decides: it does what it is told and says what it saw. Called by the worker, the prober and log streams.
 //! An answer that cannot be understood is an error, never "gone".
 
+pub mod build;
+pub mod docker;
+pub mod fake;
+pub mod translate;
+
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use proto::assignment::{Assignment, NodeNetwork};
@@ -21,6 +26,17 @@ pub struct Identity {
     pub epoch: Epoch,
     /// This node.
     pub node: NodeId,
+}
+
+impl Identity {
+    /// Name of the node's network in Docker.
+    pub fn network_name(&self) -> String {
+        format!("wherry-{}", self.cluster.short())
+    }
+    /// Interface name of the node's bridge, within the kernel's 15 characters.
+    pub fn bridge_name(&self) -> String {
+        format!("wh-{}", self.cluster.short())
+    }
 }
 
 /// A container of ours as the engine lists it.
@@ -201,6 +217,14 @@ pub enum RuntimeError {
         /// The engine's words.
         cause: String,
     },
+    /// A command inside a container did not end in its time and was killed. The engine itself answers.
+    #[error("the command did not end within {after_ms} ms and was killed")]
+    CommandTimeout {
+        /// The time it had.
+        after_ms: u64,
+        /// The end of what it had written, at most 4 KiB.
+        output: String,
+    },
     /// The engine refused.
     #[error("the Docker Engine refused `{call}`: {cause}")]
     Refused {
@@ -248,7 +272,7 @@ pub trait ContainerRuntime: Send + Sync + std::fmt::Debug + 'static {
     /// Hints from now on. The stream ends when the engine goes away; what happened in between must be looked up.
     async fn events(&self, identity: &Identity)
     -> Result<BoxStream<'static, Result<Hint, RuntimeError>>, RuntimeError>;
-    /// Runs a command inside; killed at the deadline.
+    /// Runs a command inside; killed at the deadline (`CommandTimeout`). `Deadline` says the engine hung instead.
     async fn exec(&self, container_id: &str, argv: &[String], timeout_ms: u64) -> Result<ExecOutcome, RuntimeError>;
     /// A container's output.
     async fn logs(
