@@ -13,6 +13,7 @@ use super::progress::Goal;
 use super::wait::{self, Ended};
 use crate::args::{ApplyArgs, Waiting};
 use crate::client::Client;
+use crate::dev::home::Home;
 use crate::exit::{Exit, Failure};
 use crate::intake;
 use crate::manifest::Loaded;
@@ -55,9 +56,10 @@ async fn build(session: &mut Session, client: &Client, mut loaded: Loaded) -> Re
         let message = format!("service {first} has `build:`, and this cluster has many hosts: images must come from a registry");
         return Err(Failure::refused(message).hint("build and push it, write `image:` instead; or use a cluster made by `ctl dev`"));
     }
+    let docker = docker_of(client);
     for (service, request) in std::mem::take(&mut loaded.builds) {
         session.terminal.say(&format!("building {} for {service}", request.tag));
-        let built = crate::dev::build::image(&mut session.terminal, &service, &request).await?;
+        let built = crate::dev::build::image(&mut session.terminal, &docker, &service, &request).await?;
         if let Some(spec) = loaded.spec.services.get_mut(&service) {
             let container = Arc::make_mut(&mut spec.container);
             container.image = built.tag;
@@ -65,6 +67,12 @@ async fn build(session: &mut Session, client: &Client, mut loaded: Loaded) -> Re
         }
     }
     Ok(loaded)
+}
+
+/// The engine of the dev cluster behind that socket.
+fn docker_of(client: &Client) -> String {
+    let home = client.socket().parent().map(|dir| Home::new(dir.to_owned()));
+    home.and_then(|home| home.docker()).unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
 }
 
 async fn upload(client: &Client, loaded: &Loaded) -> Result<ProjectSpec, Failure> {

@@ -12,8 +12,3 @@ pub mod scale;
 pub mod version;
 pub mod wait;
 pub mod why;
-
-#[cfg(test)]
-mod progress_tests;
-#[cfg(test)]
-mod tests;
