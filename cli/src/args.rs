@@ -39,7 +39,7 @@ pub enum Command {
     /// Run a one-node cluster on this machine
     #[command(after_help = DEV_HELP)]
     Dev(DevArgs),
-    /// Create or change a project from its Compose file, and wait until it runs
+    /// Create or change a project from its Compose file; wait until it runs
     #[command(after_help = APPLY_HELP)]
     Apply(ApplyArgs),
     /// List projects, services, tasks, nodes, ...
@@ -129,7 +129,7 @@ pub struct DevPlace {
 /// Under `ctl dev`.
 #[derive(Debug, Subcommand)]
 pub enum DevCommand {
-    /// Stop the dev cluster and remove everything it made; named volumes stay unless asked
+    /// Stop the dev cluster and remove what it made but named volumes
     Down(DevDownArgs),
 }
 
@@ -196,8 +196,9 @@ pub enum Format {
 /// `-o`.
 #[derive(Debug, Clone, Copy, Default, ClapArgs)]
 pub struct Output {
-    /// Form of the output
-    #[arg(long = "output", short, value_name = "FORM", value_enum, default_value_t, hide_default_value = true)]
+    /// Form of the output: table, wide, json, yaml or name
+    #[arg(long = "output", short = 'o', value_name = "FORM", value_enum, default_value_t)]
+    #[arg(hide_default_value = true, hide_possible_values = true)]
     pub format: Format,
 }
 
@@ -341,8 +342,8 @@ pub enum Deletable {
 /// `ctl delete`.
 #[derive(Debug, ClapArgs)]
 pub struct DeleteArgs {
-    /// What it is
-    #[arg(value_enum, required_unless_present = "file", requires = "name")]
+    /// What it is: project or service
+    #[arg(value_enum, hide_possible_values = true, required_unless_present = "file", requires = "name")]
     pub kind: Option<Deletable>,
     /// Its name
     pub name: Option<String>,
@@ -408,8 +409,8 @@ pub struct LookupArgs {
     /// Where.
     #[command(flatten)]
     pub scope: InProject,
-    /// Kind of record [default: A, SRV for _service._proto, PTR for an address]
-    #[arg(long = "type", short = 't', value_enum, value_name = "TYPE")]
+    /// A, AAAA, SRV, PTR or TXT [default: A; SRV for _service._proto; PTR for an address]
+    #[arg(long = "type", short = 't', value_enum, value_name = "TYPE", hide_possible_values = true)]
     pub kind: Option<RecordKind>,
     /// Node to ask [default: the first that is ready]
     #[arg(long)]
@@ -429,8 +430,8 @@ pub struct VersionArgs {
 
 const TOP_HELP: &str = "\
 EXAMPLES
-  ctl dev                      start a cluster on this machine and apply ./compose.yaml
-  ctl apply                    apply the Compose file in this directory, wait until it runs
+  ctl dev                      a cluster on this machine, with ./compose.yaml
+  ctl apply                    apply ./compose.yaml, wait until it runs
   ctl ps                       what runs where
   ctl why web                  why a service is in the state it is in
   ctl logs -f web              follow its output
@@ -439,14 +440,15 @@ EXIT CODES
   0 done   1 refused or failed   2 wrong command line   3 no server answers
   4 timed out or outcome unknown   5 rolled back   130 interrupted while waiting
 
-A name is [PROJECT/]SERVICE[.SLOT]; PROJECT defaults to that of the Compose file in this directory.";
+A name is [PROJECT/]SERVICE[.SLOT]; PROJECT defaults to that of the Compose
+file in this directory.";
 
 const DEV_HELP: &str = "\
 EXAMPLES
-  ctl dev                      apply ./compose.yaml if there is one, follow its output; Ctrl-C stops
+  ctl dev                      with ./compose.yaml if there is one; Ctrl-C stops
   ctl dev --detach             the same in the background
   ctl dev shop.yaml --name b   a second cluster beside the first
-  ctl dev down                 stop it and remove what it made; named volumes stay";
+  ctl dev down                 stop and remove it; named volumes stay";
 
 const APPLY_HELP: &str = "\
 EXAMPLES
@@ -456,7 +458,8 @@ EXAMPLES
 
 const GET_HELP: &str = "\
 KINDS
-  projects  services (svc)  tasks  nodes (no)  servers  volumes (vol)  events (ev)  all
+  projects, services (svc), tasks, nodes (no), servers, volumes (vol),
+  events (ev), all
 
 EXAMPLES
   ctl get services             of all projects
@@ -506,3 +509,97 @@ EXAMPLES
   ctl dns lookup 1.web.shop
   ctl dns lookup _http._tcp.web
   ctl dns lookup example.com.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// Every command whose help is shown, with the words that lead to it.
+    const SHOWN: [&str; 14] = [
+        "",
+        "dev",
+        "dev down",
+        "apply",
+        "get",
+        "ps",
+        "describe",
+        "why",
+        "logs",
+        "scale",
+        "delete",
+        "dns",
+        "dns lookup",
+        "version",
+    ];
+
+    fn help(words: &str) -> String {
+        let line = std::iter::once("ctl").chain(words.split_whitespace()).chain(["--help"]);
+        let command = Args::command().term_width(80);
+        let shown = command.try_get_matches_from(line).expect_err("help is not a match");
+        let text = shown.render().to_string();
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        lines.join("\n") + "\n"
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    /// Golden: `UPDATE_TRANSCRIPTS=1 cargo test -p cli help` writes them anew.
+    #[test]
+    fn help_reads_as_it_should() {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts/help");
+        for words in SHOWN {
+            let name = if words.is_empty() { "ctl".to_owned() } else { words.replace(' ', "-") };
+            let path = dir.join(format!("{name}.txt"));
+            let got = help(words);
+            if std::env::var_os("UPDATE_TRANSCRIPTS").is_some() {
+                std::fs::write(&path, &got).expect("writes");
+            }
+            let want = std::fs::read_to_string(&path).unwrap_or_default();
+            assert_eq!(got, want, "{}", path.display());
+            assert!(got.lines().all(|line| line.chars().count() <= 80), "{name} is too wide");
+        }
+    }
+
+    #[test]
+    fn only_what_works_is_listed() {
+        let listed: Vec<String> =
+            Args::command().get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name().to_owned()).collect();
+        let want = ["dev", "apply", "get", "ps", "describe", "why", "logs", "scale", "delete", "dns", "version"];
+        assert_eq!(listed, want);
+    }
+
+    #[test]
+    fn a_word_mistyped_is_answered_with_the_one_meant() {
+        let error = Args::try_parse_from(["ctl", "aply"]).expect_err("is no command");
+        assert!(error.render().to_string().contains("'apply'"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+        let error = Args::try_parse_from(["ctl", "get", "servcies"]).expect_err("is no kind");
+        assert!(error.render().to_string().contains("'services'"), "{error}");
+    }
+
+    #[test]
+    fn delete_takes_a_thing_or_a_file() {
+        for good in ["delete project shop", "delete svc shop/web --yes", "delete -f compose.yaml --volumes"] {
+            Args::try_parse_from(format!("ctl {good}").split(' ')).expect(good);
+        }
+        for bad in ["delete", "delete project", "delete project shop -f compose.yaml", "delete pod x"] {
+            Args::try_parse_from(format!("ctl {bad}").split(' ')).expect_err(bad);
+        }
+    }
+
+    #[test]
+    fn dev_takes_a_file_or_down() {
+        for good in
+            ["dev", "dev compose.yaml --detach", "dev down --volumes --name b", "dev --foreground-daemon --name b"]
+        {
+            Args::try_parse_from(format!("ctl {good}").split(' ')).expect(good);
+        }
+        for bad in ["dev --foreground-daemon --detach", "dev a b"] {
+            Args::try_parse_from(format!("ctl {bad}").split(' ')).expect_err(bad);
+        }
+    }
+}

@@ -89,14 +89,14 @@ impl From<CallError> for Failure {
     fn from(error: CallError) -> Failure {
         let message = error.to_string();
         match error {
-            CallError::Unreachable { .. } => {
-                Failure::new(Exit::Unreachable, message).hint("start one with `ctl dev`, or name another with --socket PATH")
-            }
+            CallError::Unreachable { .. } => Failure::new(Exit::Unreachable, message)
+                .hint("start one with `ctl dev`, or name another with --socket PATH"),
             CallError::Forbidden { .. } => Failure::new(Exit::Unreachable, message).hint("use `sudo ctl`"),
             CallError::OutcomeUnknown { .. } => {
                 Failure::new(Exit::TimedOut, message).hint("look with `ctl ps`; doing it again is safe")
             }
-            CallError::Deadline { .. } => Failure::new(Exit::TimedOut, message).hint("the server is there but slow or without a leader: try again"),
+            CallError::Deadline { .. } => Failure::new(Exit::TimedOut, message)
+                .hint("the server is there but slow or without a leader: try again"),
             CallError::Refused { refusal, .. } => refused(message, &refusal),
             CallError::NotFound { .. } | CallError::Failed { .. } => Failure::refused(message),
         }
@@ -200,7 +200,8 @@ impl Client {
 
     /// Creates or changes a project.
     pub async fn apply(&self, project: v1::ProjectSpec) -> Result<v1::ApplyProjectResponse, CallError> {
-        let request = v1::ApplyProjectRequest { request: self.next_id(), project: Some(project), expected_release: None };
+        let request =
+            v1::ApplyProjectRequest { request: self.next_id(), project: Some(project), expected_release: None };
         self.change("applying the project", request, async |mut c, r| c.apply_project(r).await).await
     }
 
@@ -243,7 +244,14 @@ impl Client {
     }
 
     /// One call, resent under the same message (hence the same request id) while the server is unavailable.
-    async fn unary<Q, A, F>(&self, what: &'static str, message: Q, within: Duration, changes: bool, call: F) -> Result<A, CallError>
+    async fn unary<Q, A, F>(
+        &self,
+        what: &'static str,
+        message: Q,
+        within: Duration,
+        changes: bool,
+        call: F,
+    ) -> Result<A, CallError>
     where
         Q: Clone,
         F: AsyncFn(ControlClient<Channel>, Request<Q>) -> Result<Response<A>, Status>,

@@ -32,7 +32,8 @@ pub fn load(session: &Session, file: Option<&Path>, project: Option<&str>) -> Re
 
 fn discover(session: &Session) -> Result<std::path::PathBuf, Failure> {
     let found = manifest::discover(&session.dir).ok_or_else(|| {
-        Failure::usage("there is no Compose file in this directory").hint("name one with `-f FILE`, or go where compose.yaml is")
+        Failure::usage("there is no Compose file in this directory")
+            .hint("name one with `-f FILE`, or go where compose.yaml is")
     })?;
     // Relative, as the user would have written it.
     Ok(found.strip_prefix(&session.dir).map(Path::to_owned).unwrap_or(found))

@@ -46,7 +46,9 @@ impl Scope {
 
 /// Parses a name as typed.
 pub fn parse(text: &str) -> Result<TypedName, Failure> {
-    text.parse().map_err(|e| Failure::usage(format!("`{text}` is no name of a service: {e}")).hint("a name is [PROJECT/]SERVICE[.SLOT]"))
+    text.parse().map_err(|e| {
+        Failure::usage(format!("`{text}` is no name of a service: {e}")).hint("a name is [PROJECT/]SERVICE[.SLOT]")
+    })
 }
 
 /// The service or slot that `text` means.
@@ -102,7 +104,8 @@ fn check_slot(found: &Found, snapshot: &v1::Snapshot) -> Result<(), Failure> {
     let Some(slot) = found.slot else { return Ok(()) };
     let of_service = |key: &Option<v1::ServiceKey>| key.as_ref() == Some(&found.key);
     let wanted = snapshot.services.iter().find(|s| of_service(&s.key)).map_or(0, |s| s.replicas);
-    let exists = (1..=wanted).contains(&slot) || snapshot.tasks.iter().any(|t| of_service(&t.service) && t.slot == slot);
+    let exists =
+        (1..=wanted).contains(&slot) || snapshot.tasks.iter().any(|t| of_service(&t.service) && t.slot == slot);
     if exists {
         return Ok(());
     }
@@ -163,7 +166,8 @@ mod tests {
     }
 
     fn snapshot(keys: &[(&str, &str, u32)]) -> v1::Snapshot {
-        let service = |(p, s, n): &(&str, &str, u32)| v1::Service { key: Some(key(p, s)), replicas: *n, ..Default::default() };
+        let service =
+            |(p, s, n): &(&str, &str, u32)| v1::Service { key: Some(key(p, s)), replicas: *n, ..Default::default() };
         v1::Snapshot { services: keys.iter().map(service).collect(), ..Default::default() }
     }
 

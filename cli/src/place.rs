@@ -73,7 +73,10 @@ impl Places {
 pub fn check_name(name: &str) -> Result<(), Failure> {
     match name.parse::<proto::id::ProjectName>() {
         Ok(_) => Ok(()),
-        Err(e) => Err(Failure::usage(format!("`{name}` cannot be the name of a dev cluster: {}", e.to_string().replace("project ", "")))),
+        Err(e) => Err(Failure::usage(format!(
+            "`{name}` cannot be the name of a dev cluster: {}",
+            e.to_string().replace("project ", "")
+        ))),
     }
 }
 
@@ -96,7 +99,8 @@ fn nothing_runs() -> Failure {
 fn several_run(names: &[&String]) -> Failure {
     let list: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
     let message = format!("several dev clusters run: {}", list.join(", "));
-    Failure::usage(message).hint(format!("choose one with --cluster NAME or WHERRY_DEV, such as `ctl --cluster {} ps`", list[0]))
+    Failure::usage(message)
+        .hint(format!("choose one with --cluster NAME or WHERRY_DEV, such as `ctl --cluster {} ps`", list[0]))
 }
 
 #[cfg(test)]
@@ -114,7 +118,9 @@ mod tests {
         if system {
             std::fs::write(&places.system_socket, "").expect("writes");
         }
-        let alive = |path: &Path| clusters.iter().any(|c| c.strip_prefix('+').is_some_and(|n| path == places.dev_dir(n).join("api.sock")));
+        let alive = |path: &Path| {
+            clusters.iter().any(|c| c.strip_prefix('+').is_some_and(|n| path == places.dev_dir(n).join("api.sock")))
+        };
         let got = places.socket(target, alive);
         match (&got, want) {
             (Ok(path), Ok(want)) => assert_eq!(path, &dir.path().join(want)),

@@ -30,8 +30,10 @@ pub struct Session {
 impl Session {
     /// Of this process.
     pub fn of_process(target: Target) -> Result<Session, Failure> {
-        let dir = std::env::current_dir().map_err(|e| Failure::refused(format!("the working directory cannot be read: {e}")))?;
-        let env = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+        let dir = std::env::current_dir()
+            .map_err(|e| Failure::refused(format!("the working directory cannot be read: {e}")))?;
+        let env =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
         Ok(Session { terminal: Terminal::of_process(), target, places: Places::of_process(), dir, env })
     }
 

@@ -53,8 +53,10 @@ pub async fn send(session: &mut Session, client: &Client, loaded: Loaded, waitin
 async fn build(session: &mut Session, client: &Client, mut loaded: Loaded) -> Result<Loaded, Failure> {
     let Some(first) = loaded.builds.keys().next() else { return Ok(loaded) };
     if !client.version().await?.dev {
-        let message = format!("service {first} has `build:`, and this cluster has many hosts: images must come from a registry");
-        return Err(Failure::refused(message).hint("build and push it, write `image:` instead; or use a cluster made by `ctl dev`"));
+        let message =
+            format!("service {first} has `build:`, and this cluster has many hosts: images must come from a registry");
+        return Err(Failure::refused(message)
+            .hint("build and push it, write `image:` instead; or use a cluster made by `ctl dev`"));
     }
     let docker = docker_of(client);
     for (service, request) in std::mem::take(&mut loaded.builds) {

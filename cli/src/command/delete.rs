@@ -36,8 +36,13 @@ async fn project(session: &mut Session, args: &DeleteArgs, project: &str) -> Res
     }
     let tasks = of_project(&snapshot, project);
     let volumes = volumes_of(&snapshot, project);
-    let also = if args.volumes && !volumes.is_empty() { format!(" and {} volume{} with all data", volumes.len(), plural(volumes.len() as u64)) } else { String::new() };
-    let question = format!("Delete project {} with {tasks} container{}{also}?", paint(BOLD, project), plural(tasks as u64));
+    let also = if args.volumes && !volumes.is_empty() {
+        format!(" and {} volume{} with all data", volumes.len(), plural(volumes.len() as u64))
+    } else {
+        String::new()
+    };
+    let question =
+        format!("Delete project {} with {tasks} container{}{also}?", paint(BOLD, project), plural(tasks as u64));
     if !args.yes && !confirm(session, &question)? {
         return Ok(Exit::Refused);
     }
@@ -48,7 +53,9 @@ async fn project(session: &mut Session, args: &DeleteArgs, project: &str) -> Res
             return wait::conclude(session, ended, args.waiting.timeout, &format!("deleting {project}"));
         }
     }
-    session.terminal.line(&format!("project {project} {}", if args.waiting.no_wait { "is being deleted" } else { "deleted" }))?;
+    session
+        .terminal
+        .line(&format!("project {project} {}", if args.waiting.no_wait { "is being deleted" } else { "deleted" }))?;
     if !args.volumes {
         say_kept(session, &volumes);
     }
@@ -72,12 +79,15 @@ async fn service(session: &mut Session, args: &DeleteArgs, name: &str) -> Result
     client.delete_service(found.key.clone()).await?;
     if !args.waiting.no_wait {
         let (project, service) = (&found.key.project, &found.key.service);
-        let ended = wait::until_gone(&mut session.terminal, &client, project, Some(service), args.waiting.timeout).await?;
+        let ended =
+            wait::until_gone(&mut session.terminal, &client, project, Some(service), args.waiting.timeout).await?;
         if !matches!(ended, Ended::Done(_)) {
             return wait::conclude(session, ended, args.waiting.timeout, &format!("deleting {found}"));
         }
     }
-    session.terminal.line(&format!("service {found} {}", if args.waiting.no_wait { "is being deleted" } else { "deleted" }))?;
+    session
+        .terminal
+        .line(&format!("service {found} {}", if args.waiting.no_wait { "is being deleted" } else { "deleted" }))?;
     session.terminal.say(&paint(DIM, "the next `ctl apply` of its Compose file creates it again"));
     Ok(Exit::Done)
 }

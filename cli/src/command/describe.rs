@@ -99,7 +99,8 @@ impl Page {
 fn project(name: &str, snapshot: &v1::Snapshot) -> Result<Page, Failure> {
     let known = || snapshot.projects.iter().map(|p| p.name.as_str());
     let found = snapshot.projects.iter().find(|p| p.name == name);
-    let project = found.ok_or_else(|| name::suggest(name::not_found("project", name), name, known(), "see `ctl get projects`"))?;
+    let project = found
+        .ok_or_else(|| name::suggest(name::not_found("project", name), name, known(), "see `ctl get projects`"))?;
     let mut page = Page::default();
     page.field("Project", paint(BOLD, &project.name));
     page.state(&project.state);
@@ -127,7 +128,9 @@ fn service_or_task(text: &str, kind: Kind, scope: &Scope, snapshot: &v1::Snapsho
     let Some(slot) = found.slot else {
         if kind == Kind::Tasks {
             let example = full(&found.key);
-            return Err(Failure::usage(format!("`{text}` is a service")).hint(format!("name a slot such as `{example}.1`")));
+            return Err(
+                Failure::usage(format!("`{text}` is a service")).hint(format!("name a slot such as `{example}.1`"))
+            );
         }
         return Ok(service_page(&found.key, snapshot));
     };
@@ -146,7 +149,10 @@ fn service_page(key: &v1::ServiceKey, snapshot: &v1::Snapshot) -> Page {
         page.state(&service.state);
         page.field("Reason", one_line(&service.reason));
         page.field("Image", &service.image);
-        page.field("Replicas", format!("{} wanted, {} ready, {} current", service.replicas, service.ready, service.current));
+        page.field(
+            "Replicas",
+            format!("{} wanted, {} ready, {} current", service.replicas, service.ready, service.current),
+        );
         page.field("Generation", service.generation.to_string());
         let port = |p: &v1::PublishedPort| match p.problem.as_str() {
             "" => views::port_text(p),
@@ -175,7 +181,10 @@ fn task_page(task: &v1::Task, snapshot: &v1::Snapshot) -> Page {
     page.field("Node", format!("{} ({})", task.node_name, task.node));
     page.field("Image", &task.image);
     page.field("Addresses", task.addresses.join(", "));
-    page.field("Generation", format!("{}{}", task.generation, if task.outdated { ", not the present one" } else { "" }));
+    page.field(
+        "Generation",
+        format!("{}{}", task.generation, if task.outdated { ", not the present one" } else { "" }),
+    );
     page.field("Desired", &task.desired);
     page.field("Phase", phase_word(status.phase()));
     page.field("Health", health_word(status.health()));
@@ -199,7 +208,8 @@ fn node(name: &str, snapshot: &v1::Snapshot) -> Result<Page, Failure> {
     let info = |n: &v1::Node| n.info.clone().unwrap_or_default();
     let known: Vec<String> = snapshot.nodes.iter().map(|n| info(n).hostname).collect();
     let found = snapshot.nodes.iter().find(|n| info(n).hostname == name || info(n).id == name);
-    let absent = || name::suggest(name::not_found("node", name), name, known.iter().map(String::as_str), "see `ctl get nodes`");
+    let absent =
+        || name::suggest(name::not_found("node", name), name, known.iter().map(String::as_str), "see `ctl get nodes`");
     let node = found.ok_or_else(absent)?;
     let info = info(node);
     let (conditions, reserved) = (node.conditions.clone().unwrap_or_default(), node.reserved.unwrap_or_default());
@@ -208,7 +218,10 @@ fn node(name: &str, snapshot: &v1::Snapshot) -> Result<Page, Failure> {
     page.state(&node.state);
     page.field("Reason", one_line(&node.reason));
     page.field("Engine problem", one_line(&conditions.engine_problem));
-    page.field("System", format!("{}/{}, Docker Engine {}, agent {}", info.os, info.arch, info.engine_version, info.agent_version));
+    page.field(
+        "System",
+        format!("{}/{}, Docker Engine {}, agent {}", info.os, info.arch, info.engine_version, info.agent_version),
+    );
     page.field("Processors", format!("{}, {} reserved", cores(info.cpu_millis), cores(reserved.cpu_millis)));
     page.field("Memory", format!("{}, {} reserved", bytes(info.memory_bytes), bytes(reserved.memory_bytes)));
     page.field("Addresses", info.addresses.join(", "));

@@ -35,6 +35,9 @@ pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure>
     if let Some(DevCommand::Down(down_args)) = &args.command {
         return down(session, down_args).await;
     }
+    if args.file.as_deref().is_some_and(|file| file.as_os_str() == "down" && !file.exists()) {
+        return Err(Failure::usage("`down` comes first").hint("write it such as `ctl dev down --name NAME`"));
+    }
     let config = config(session, &args.place, args.range.clone())?;
     let home = Home::new(config.dir.clone());
     session.target.cluster = Some(config.name.clone());
@@ -105,7 +108,12 @@ async fn beside(session: &mut Session, client: &Client, loaded: Option<Loaded>, 
 }
 
 /// The cluster in this process, until Ctrl-C.
-async fn foreground(session: &mut Session, home: &Home, config: DevConfig, loaded: Option<Loaded>) -> Result<Exit, Failure> {
+async fn foreground(
+    session: &mut Session,
+    home: &Home,
+    config: DevConfig,
+    loaded: Option<Loaded>,
+) -> Result<Exit, Failure> {
     let lock = home.lock()?.ok_or_else(|| Failure::refused("another process has just started it").hint("try again"))?;
     log_to_stderr("warn");
     let mut end = EndSignals::new()?;
@@ -119,7 +127,8 @@ async fn foreground(session: &mut Session, home: &Home, config: DevConfig, loade
     let exit = lived?;
     let again = async {
         end.next().await;
-        Err(Failure::new(Exit::Interrupted, "stopped at once: containers may still run").hint("`ctl dev` adopts them again"))
+        Err(Failure::new(Exit::Interrupted, "stopped at once: containers may still run")
+            .hint("`ctl dev` adopts them again"))
     };
     tokio::select! {
         stopped = stop(session, cluster) => stopped?,
@@ -144,7 +153,10 @@ async fn live(session: &mut Session, home: &Home, config: &DevConfig, loaded: Op
     say_started(session, &client).await?;
     let Some(loaded) = loaded else {
         let ctl = session.ctl();
-        session.terminal.say(&format!("{} {ctl} apply -f compose.yaml, in another terminal; Ctrl-C here stops", paint(DIM, "next:")));
+        session.terminal.say(&format!(
+            "{} {ctl} apply -f compose.yaml, in another terminal; Ctrl-C here stops",
+            paint(DIM, "next:")
+        ));
         return std::future::pending().await;
     };
     let project = loaded.spec.name.to_string();
@@ -210,7 +222,8 @@ struct EndSignals([Signal; 3]);
 impl EndSignals {
     fn new() -> Result<EndSignals, Failure> {
         let listen = |kind| signal(kind).map_err(|e| Failure::refused(format!("signals cannot be listened to: {e}")));
-        let signals = [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?];
+        let signals =
+            [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?];
         Ok(EndSignals(signals))
     }
 
@@ -288,10 +301,17 @@ async fn delete_all(session: &mut Session, client: &Client, volumes: bool) -> Re
         let ended = wait::until_gone(&mut session.terminal, client, &project.name, None, DOWN_TIMEOUT).await?;
         if !matches!(ended, Ended::Done(_)) {
             wait::conclude(session, ended, DOWN_TIMEOUT, &format!("deleting {}", project.name))?;
-            return Err(Failure::new(Exit::Interrupted, "the cluster was not removed").hint("`ctl dev down` goes on with it"));
+            return Err(
+                Failure::new(Exit::Interrupted, "the cluster was not removed").hint("`ctl dev down` goes on with it")
+            );
         }
-        let count = snapshot.tasks.iter().filter(|t| t.service.as_ref().is_some_and(|k| k.project == project.name)).count();
-        session.terminal.line(&format!("project {} deleted, {count} container{}", project.name, name::plural(count as u64)))?;
+        let count =
+            snapshot.tasks.iter().filter(|t| t.service.as_ref().is_some_and(|k| k.project == project.name)).count();
+        session.terminal.line(&format!(
+            "project {} deleted, {count} container{}",
+            project.name,
+            name::plural(count as u64)
+        ))?;
     }
     let named = snapshot.projects.iter().flat_map(|p| delete::volumes_of(&snapshot, &p.name));
     Ok(if volumes { Vec::new() } else { named.collect() })

@@ -53,7 +53,12 @@ fn resolver(snapshot: &v1::Snapshot, asked: Option<&str>) -> Result<(String, Soc
     Ok((info(node).hostname, SocketAddr::new(gateway, PORT)))
 }
 
-fn question(text: &str, kind: Option<RecordKind>, scope: &Scope, snapshot: &v1::Snapshot) -> Result<(Name, RecordType), Failure> {
+fn question(
+    text: &str,
+    kind: Option<RecordKind>,
+    scope: &Scope,
+    snapshot: &v1::Snapshot,
+) -> Result<(Name, RecordType), Failure> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok((Name::from(address), kind.map_or(RecordType::PTR, record_type)));
     }
@@ -194,7 +199,12 @@ fn show(session: &mut Session, answer: &Message, name: &Name, kind: RecordType, 
     let mut table = Table::new(&["NAME", "TTL", "TYPE", "DATA"]);
     for record in records.iter().copied().chain(answer.additionals.iter()) {
         let kind = record.record_type().to_string();
-        table.row(vec![record.name.to_string().into(), record.ttl.to_string().into(), kind.into(), record.data.to_string().into()]);
+        table.row(vec![
+            record.name.to_string().into(),
+            record.ttl.to_string().into(),
+            kind.into(),
+            record.data.to_string().into(),
+        ]);
     }
     let width = session.terminal.width;
     session.terminal.print(&table.render(width))?;

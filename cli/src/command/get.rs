@@ -59,7 +59,12 @@ async fn list(session: &mut Session, selection: Selection, output: Output, watch
     follow(session, Watch::new(&client, "", events), &selection, output).await
 }
 
-async fn follow(session: &mut Session, mut watch: Watch, selection: &Selection, output: Output) -> Result<Exit, Failure> {
+async fn follow(
+    session: &mut Session,
+    mut watch: Watch,
+    selection: &Selection,
+    output: Output,
+) -> Result<Exit, Failure> {
     let mut before = String::new();
     let mut drawn = 0;
     loop {
@@ -127,7 +132,8 @@ fn select(selection: &Selection, mut snapshot: v1::Snapshot) -> Result<v1::Snaps
             snapshot.tasks.retain(|t| t.service.as_ref() == Some(&found.key) && found.slot.is_none_or(|n| n == t.slot));
         }
         Kind::Nodes => {
-            let known: Vec<String> = snapshot.nodes.iter().filter_map(|n| Some(n.info.as_ref()?.hostname.clone())).collect();
+            let known: Vec<String> =
+                snapshot.nodes.iter().filter_map(|n| Some(n.info.as_ref()?.hostname.clone())).collect();
             snapshot.nodes.retain(|n| n.info.as_ref().is_some_and(|i| i.hostname == *name || i.id == *name));
             exists("node", name, snapshot.nodes.is_empty(), &known)?;
         }
@@ -165,7 +171,8 @@ fn exists(kind: &str, name: &str, empty: bool, known: &[String]) -> Result<(), F
 
 /// Is an event's subject the thing or a part of it?
 fn about(subject: &str, name: &str) -> bool {
-    let parts = |text: &str| text.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '.']));
+    let parts =
+        |text: &str| text.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '.']));
     parts(subject) || subject.split_once('/').is_some_and(|(_, service)| parts(service))
 }
 
@@ -189,8 +196,11 @@ fn render(selection: &Selection, snapshot: &v1::Snapshot, output: Output, width:
         Format::Name => names(selection.kind, snapshot).iter().map(|name| format!("{name}\n")).collect(),
         Format::Table | Format::Wide => {
             let width = if wide { None } else { width };
-            let tables: Vec<String> =
-                tables(selection.kind, snapshot, wide).iter().filter(|t| !t.is_empty()).map(|t| t.render(width)).collect();
+            let tables: Vec<String> = tables(selection.kind, snapshot, wide)
+                .iter()
+                .filter(|t| !t.is_empty())
+                .map(|t| t.render(width))
+                .collect();
             tables.join("\n")
         }
     }

@@ -132,7 +132,9 @@ impl Printer {
         let mut at = at.or(chunk.at_unix_ms);
         bytes.extend_from_slice(&chunk.data);
         let mut rest = bytes.as_slice();
-        while let Some(end) = rest.iter().position(|b| *b == b'\n').or((rest.len() > LINE_MAX_BYTES).then_some(LINE_MAX_BYTES)) {
+        while let Some(end) =
+            rest.iter().position(|b| *b == b'\n').or((rest.len() > LINE_MAX_BYTES).then_some(LINE_MAX_BYTES))
+        {
             self.line(terminal, &chunk.source, at, &rest[..end])?;
             let skip = usize::from(rest.get(end) == Some(&b'\n'));
             rest = &rest[end + skip..];
@@ -195,7 +197,11 @@ mod tests {
 
     #[test]
     fn parts_of_lines_are_put_together_per_source() {
-        let got = printed(true, false, &[("s/web.1", "hel"), ("s/db.1", "ready\n"), ("s/web.1", "lo\nworld\r\n"), ("s/web.1", "end")]);
+        let got = printed(
+            true,
+            false,
+            &[("s/web.1", "hel"), ("s/db.1", "ready\n"), ("s/web.1", "lo\nworld\r\n"), ("s/web.1", "end")],
+        );
         assert_eq!(got, "db.1 | ready\nweb.1 | hello\nweb.1 | world\nweb.1 | end\n");
     }
 

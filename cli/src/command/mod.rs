@@ -12,3 +12,10 @@ pub mod scale;
 pub mod version;
 pub mod wait;
 pub mod why;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod progress_tests;
+#[cfg(test)]
+mod tests;

@@ -149,7 +149,10 @@ impl Judge {
     }
 
     fn service<'a>(&self, snapshot: &'a v1::Snapshot, name: &str) -> Option<&'a v1::Service> {
-        snapshot.services.iter().find(|s| s.key.as_ref().is_some_and(|k| k.project == self.goal.project && k.service == name))
+        snapshot
+            .services
+            .iter()
+            .find(|s| s.key.as_ref().is_some_and(|k| k.project == self.goal.project && k.service == name))
     }
 
     fn tasks<'a>(&self, snapshot: &'a v1::Snapshot, name: &str) -> impl Iterator<Item = &'a v1::Task> {
@@ -163,7 +166,8 @@ impl Judge {
     }
 
     fn note_ready(&mut self, snapshot: &v1::Snapshot, now_ms: u64) {
-        let seen: BTreeSet<(u64, u32)> = snapshot.tasks.iter().filter(|t| t.state == "ready").map(incarnation).collect();
+        let seen: BTreeSet<(u64, u32)> =
+            snapshot.tasks.iter().filter(|t| t.state == "ready").map(incarnation).collect();
         self.ready_since.retain(|key, _| seen.contains(key));
         for key in seen {
             self.ready_since.entry(key).or_insert(now_ms);
@@ -182,7 +186,8 @@ impl Judge {
     }
 
     fn all_settled(&self, snapshot: &v1::Snapshot, now_ms: u64) -> bool {
-        let gone = |name: &String| self.service(snapshot, name).is_none() && self.tasks(snapshot, name).next().is_none();
+        let gone =
+            |name: &String| self.service(snapshot, name).is_none() && self.tasks(snapshot, name).next().is_none();
         self.goal.services.keys().all(|name| self.settled(snapshot, name, now_ms)) && self.goal.removed.iter().all(gone)
     }
 
@@ -210,7 +215,12 @@ impl Judge {
             let Some(service) = self.service(snapshot, name) else { continue };
             let subject = format!("{}/{name}", self.goal.project);
             let old_ready = self.tasks(snapshot, name).filter(|t| t.outdated && t.state == "ready").count();
-            let about = |subject: String, reason: &str| Trouble { subject, reason: reason.to_owned(), log: Vec::new(), old_ready };
+            let about = |subject: String, reason: &str| Trouble {
+                subject,
+                reason: reason.to_owned(),
+                log: Vec::new(),
+                old_ready,
+            };
             for task in self.current(snapshot, name) {
                 found.extend(self.of_task(task, snapshot.at_unix_ms, now_ms, alone, old_ready));
             }
@@ -233,10 +243,18 @@ impl Judge {
         !crashes && matches!(state, "starting" | "updating")
     }
 
-    fn of_task(&self, task: &v1::Task, at_unix_ms: u64, now_ms: u64, alone: bool, old_ready: usize) -> Vec<(Kind, Trouble)> {
+    fn of_task(
+        &self,
+        task: &v1::Task,
+        at_unix_ms: u64,
+        now_ms: u64,
+        alone: bool,
+        old_ready: usize,
+    ) -> Vec<(Kind, Trouble)> {
         let status = task.status.clone().unwrap_or_default();
         let words = [task.reason.as_str(), status.message.as_str()].into_iter().find(|w| !w.is_empty()).unwrap_or("");
-        let trouble = |reason: String| Trouble { subject: task_name(task), reason, log: status.last_log.clone(), old_ready };
+        let trouble =
+            |reason: String| Trouble { subject: task_name(task), reason, log: status.last_log.clone(), old_ready };
         if self.holds(task, at_unix_ms, now_ms) {
             return Vec::new();
         }

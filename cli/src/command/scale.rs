@@ -55,7 +55,13 @@ pub async fn run(session: &mut Session, args: &ScaleArgs) -> Result<Exit, Failur
 }
 
 fn empty_goal(project: &str) -> Goal {
-    Goal { project: project.to_owned(), revision: 0, release: None, services: BTreeMap::new(), removed: BTreeSet::new() }
+    Goal {
+        project: project.to_owned(),
+        revision: 0,
+        release: None,
+        services: BTreeMap::new(),
+        removed: BTreeSet::new(),
+    }
 }
 
 fn parse(text: &str) -> Result<(&str, u32), Failure> {

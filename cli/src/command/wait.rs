@@ -227,7 +227,8 @@ const LOG_SHOWN: usize = 10;
 
 fn failed(ctl: &str, troubles: &[Trouble]) -> Failure {
     let Some(first) = troubles.first() else { return Failure::refused("it failed") };
-    let named = |t: &Trouble| if t.subject.is_empty() { t.reason.clone() } else { format!("{}: {}", t.subject, t.reason) };
+    let named =
+        |t: &Trouble| if t.subject.is_empty() { t.reason.clone() } else { format!("{}: {}", t.subject, t.reason) };
     let mut failure = Failure::refused(named(first)).lines(log_lines(first));
     for trouble in troubles.iter().skip(1).take(TROUBLES_SHOWN - 1) {
         failure = failure.lines([named(trouble)]).lines(log_lines(trouble));
@@ -237,7 +238,11 @@ fn failed(ctl: &str, troubles: &[Trouble]) -> Failure {
     }
     let old: usize = troubles.iter().map(|t| t.old_ready).max().unwrap_or(0);
     if old > 0 {
-        let words = if old == 1 { "container of the earlier version still serves" } else { "containers of the earlier version still serve" };
+        let words = if old == 1 {
+            "container of the earlier version still serves"
+        } else {
+            "containers of the earlier version still serve"
+        };
         failure = failure.lines([format!("{old} {words}")]);
     }
     match first.subject.as_str() {

@@ -22,7 +22,12 @@ pub struct Built {
 }
 
 /// Builds the image of a service.
-pub async fn image(terminal: &mut Terminal, docker: &str, service: &ServiceName, build: &Build) -> Result<Built, Failure> {
+pub async fn image(
+    terminal: &mut Terminal,
+    docker: &str,
+    service: &ServiceName,
+    build: &Build,
+) -> Result<Built, Failure> {
     let runtime = DockerRuntime::new(docker);
     let width = terminal.progress_width();
     let live = terminal.live;

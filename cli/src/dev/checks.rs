@@ -24,7 +24,9 @@ pub fn root() -> Result<(), Failure> {
 /// The Docker Engine answers.
 pub async fn docker(endpoint: &str) -> Result<(), Failure> {
     let Some(path) = endpoint.strip_prefix("unix://") else {
-        return Err(Failure::usage(format!("`{endpoint}` is no unix socket")).hint("write it as unix:///var/run/docker.sock"));
+        return Err(
+            Failure::usage(format!("`{endpoint}` is no unix socket")).hint("write it as unix:///var/run/docker.sock")
+        );
     };
     let answer = match timeout(PING_DEADLINE, ping(path)).await {
         Ok(answer) => answer,

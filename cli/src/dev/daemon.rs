@@ -68,8 +68,11 @@ pub async fn ready(home: &Home, config: &DevConfig, mut child: Option<&mut Child
         }
         sleep(POLL).await;
     }
-    let message = format!("the dev cluster `{}` is not ready after {} s: {last}", config.name, READY_DEADLINE.as_secs());
-    Err(Failure::new(Exit::TimedOut, message).lines(home.log_tail(LOG_LINES)).hint(format!("see {}", home.log().display())))
+    let message =
+        format!("the dev cluster `{}` is not ready after {} s: {last}", config.name, READY_DEADLINE.as_secs());
+    Err(Failure::new(Exit::TimedOut, message)
+        .lines(home.log_tail(LOG_LINES))
+        .hint(format!("see {}", home.log().display())))
 }
 
 async fn attempt(config: &DevConfig) -> Result<Client, String> {
@@ -97,7 +100,9 @@ pub async fn stop(home: &Home) -> Result<(), Failure> {
     let end = Instant::now() + GONE_DEADLINE;
     while home.holder() == Some(id) {
         if Instant::now() >= end {
-            return Err(failed(format!("it still runs after {} s", GONE_DEADLINE.as_secs())).hint(format!("kill -9 {id}")));
+            return Err(
+                failed(format!("it still runs after {} s", GONE_DEADLINE.as_secs())).hint(format!("kill -9 {id}"))
+            );
         }
         sleep(POLL).await;
     }

@@ -46,7 +46,9 @@ impl Home {
     pub fn make(&self) -> Result<(), Failure> {
         let make = |dir: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         for dir in [&self.dir, &self.dir.join("server"), &self.dir.join("agent")] {
-            make(dir).and_then(|()| std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))).map_err(|e| self.trouble(dir, &e))?;
+            make(dir)
+                .and_then(|()| std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)))
+                .map_err(|e| self.trouble(dir, &e))?;
         }
         Ok(())
     }
@@ -62,7 +64,8 @@ impl Home {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(e) => return Err(trouble(&e.into())),
         }
-        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
+        let written =
+            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
         written.map_err(|e| trouble(&e))?;
         Ok(Some(Lock { _file: file }))
     }
@@ -117,7 +120,8 @@ impl Home {
 
 /// Mount points at or below a directory, the innermost first. Spaces and the like are written in octal there.
 fn mounts_below(mountinfo: &str, dir: &Path) -> Vec<PathBuf> {
-    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(|field| PathBuf::from(unescape(field)));
+    let points =
+        mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(|field| PathBuf::from(unescape(field)));
     let mut below: Vec<PathBuf> = points.filter(|point| point.starts_with(dir)).collect();
     below.reverse();
     below

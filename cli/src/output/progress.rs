@@ -72,7 +72,8 @@ impl Progress {
         for line in lines {
             let now = (format!("{} {}", line.state, line.count), line.reason.clone());
             if self.said.get(&line.name) != Some(&now) {
-                let reason = if line.reason.is_empty() { String::new() } else { format!(": {}", one_line(&line.reason)) };
+                let reason =
+                    if line.reason.is_empty() { String::new() } else { format!(": {}", one_line(&line.reason)) };
                 terminal.say(&format!("{}: {}{reason}", line.name, now.0.trim_end()));
                 self.said.insert(line.name.clone(), now);
             }

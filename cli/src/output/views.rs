@@ -103,7 +103,8 @@ fn ready_cell(service: &v1::Service) -> Cell {
 
 /// Tasks: what runs where.
 pub fn tasks(snapshot: &v1::Snapshot, wide: bool) -> Table {
-    let titles = ["NAME", "STATE", "NODE", "IMAGE", "RESTARTS", "AGE", "ID", "ADDRESS", "GENERATION", "CONTAINER", "REASON"];
+    let titles =
+        ["NAME", "STATE", "NODE", "IMAGE", "RESTARTS", "AGE", "ID", "ADDRESS", "GENERATION", "CONTAINER", "REASON"];
     let mut table = Table::new(&titles);
     for t in &snapshot.tasks {
         let status = t.status.clone().unwrap_or_default();
@@ -128,8 +129,7 @@ pub fn tasks(snapshot: &v1::Snapshot, wide: bool) -> Table {
 
 /// Nodes.
 pub fn nodes(snapshot: &v1::Snapshot, wide: bool) -> Table {
-    let titles =
-        ["NAME", "STATE", "TASKS", "CPU", "MEMORY", "ID", "SUBNET", "GATEWAY", "ENGINE", "AGENT", "REASON"];
+    let titles = ["NAME", "STATE", "TASKS", "CPU", "MEMORY", "ID", "SUBNET", "GATEWAY", "ENGINE", "AGENT", "REASON"];
     let mut table = Table::new(&titles);
     for n in &snapshot.nodes {
         let info = n.info.clone().unwrap_or_default();
@@ -249,8 +249,7 @@ pub fn bytes(count: u64) -> String {
 }
 
 /// Targets that do not speak HTTP, so that no link is offered for them.
-const NOT_HTTP: [u32; 16] =
-    [21, 22, 25, 53, 110, 143, 389, 587, 993, 1433, 1883, 3306, 4222, 5432, 5672, 6379];
+const NOT_HTTP: [u32; 16] = [21, 22, 25, 53, 110, 143, 389, 587, 993, 1433, 1883, 3306, 4222, 5432, 5672, 6379];
 
 /// Published ports as something to click on or to connect to: (service, `http://localhost:8080`).
 pub fn urls(snapshot: &v1::Snapshot) -> Vec<(String, String)> {
