@@ -1,3 +1,113 @@
-//! Placeholder.
+//! ctl: what a person or a script types to run a Compose file on a cluster.
+//!
+//! `args` is the whole command line, `command/` has one file per verb, `manifest/` turns Compose into a spec, `client` is
+//! the operators' door, `output/` what is seen, `dev/` the one-node cluster: the only room that reaches server and agent.
 
+pub mod args;
+pub mod client;
+pub mod command;
+pub mod dev;
+pub mod exit;
+pub mod intake;
 pub mod manifest;
+pub mod name;
+pub mod output;
+pub mod place;
+pub mod session;
+pub mod time;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command, DnsCommand};
+use exit::{Exit, Failure};
+use output::Terminal;
+use output::style::{BAD, BOLD, paint};
+use session::Session;
+
+/// Runs a command line, `ctl` itself first, and returns what the shell is to see.
+pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(words) {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            report(&mut Terminal::of_process(), &Failure::refused(format!("ctl cannot start: {error}")));
+            return Exit::Refused.into();
+        }
+    };
+    let exit = match Session::of_process(args.target.clone()) {
+        Ok(mut session) => {
+            let ended = runtime.block_on(Box::pin(run(&mut session, &args.command)));
+            ended.unwrap_or_else(|failure| {
+                report(&mut session.terminal, &failure);
+                failure.exit
+            })
+        }
+        Err(failure) => {
+            report(&mut Terminal::of_process(), &failure);
+            failure.exit
+        }
+    };
+    // A thread may still be waiting for standard input: nobody waits for it.
+    runtime.shutdown_background();
+    exit.into()
+}
+
+/// One command to its end.
+pub async fn run(session: &mut Session, command: &Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Dev(args) => Box::pin(command::dev::run(session, args)).await,
+        Command::Apply(args) => Box::pin(command::apply::run(session, args)).await,
+        Command::Get(args) => command::get::run(session, args).await,
+        Command::Ps(args) => command::get::ps(session, args).await,
+        Command::Describe(args) => command::describe::run(session, args).await,
+        Command::Why(args) => command::why::run(session, args).await,
+        Command::Logs(args) => command::logs::run(session, args).await,
+        Command::Scale(args) => Box::pin(command::scale::run(session, args)).await,
+        Command::Delete(args) => Box::pin(command::delete::run(session, args)).await,
+        Command::Dns(args) => match &args.command {
+            DnsCommand::Lookup(lookup) => command::dns::lookup(session, lookup).await,
+        },
+        Command::Version(args) => command::version::run(session, args).await,
+        Command::Up(_) => Err(elsewhere("up", &["ctl apply", "ctl dev"])),
+        Command::Down(_) => Err(elsewhere("down", &["ctl delete -f compose.yaml", "ctl dev down"])),
+        Command::Run(_) => Err(elsewhere("run", &["ctl apply"])),
+        Command::Stop(_) => Err(elsewhere("stop", &["ctl scale SERVICE=0", "ctl delete service SERVICE"])),
+        Command::Rm(_) => Err(elsewhere("rm", &["ctl delete service SERVICE", "ctl delete project PROJECT"])),
+        Command::Exec(_) => Err(elsewhere("exec", &["docker exec -it PROJECT-SERVICE-SLOT COMMAND"])),
+        Command::Inspect(_) => Err(elsewhere("inspect", &["ctl describe service NAME", "ctl why NAME"])),
+    }
+}
+
+/// The word of another program, with ours.
+fn elsewhere(word: &str, ours: &[&str]) -> Failure {
+    Failure::usage(format!("there is no `ctl {word}`")).hint(format!("use `{}`", ours.join("` or `")))
+}
+
+/// Clap's own words: help and version on stdout, problems on stderr.
+fn usage(error: &clap::Error) -> ExitCode {
+    let printed = error.print();
+    match (error.use_stderr(), printed) {
+        (true, _) => Exit::Usage.into(),
+        (false, _) => Exit::Done.into(),
+    }
+}
+
+/// Says a failure on stderr: the thing and the cause, its details, what to do.
+pub fn report(terminal: &mut Terminal, failure: &Failure) {
+    if failure.message.is_empty() {
+        return;
+    }
+    terminal.say(&format!("{} {}", paint(BAD, "error:"), failure.message));
+    for line in &failure.detail {
+        terminal.say(&format!("  {line}"));
+    }
+    for hint in &failure.hints {
+        terminal.say(&format!("{} {hint}", paint(BOLD, "hint:")));
+    }
+}

@@ -1,0 +1,605 @@
+//! The whole command line, readable from top to bottom. Only what works is listed.
+//!
+//! Never does anything: `lib.rs` hands each command to its file in `command/`.
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::time::parse_duration;
+
+/// Runs a Compose file on a cluster of Docker hosts, or on this machine alone.
+#[derive(Debug, Parser)]
+#[command(name = "ctl", version, max_term_width = 100, after_help = TOP_HELP, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true, subcommand_help_heading = "Commands")]
+pub struct Args {
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which cluster to talk to.
+#[derive(Debug, Clone, Default, ClapArgs)]
+#[command(next_help_heading = "Cluster")]
+pub struct Target {
+    /// Socket of the server to talk to
+    #[arg(long, global = true, value_name = "PATH", env = "WHERRY_SOCKET", hide_env_values = true)]
+    pub socket: Option<PathBuf>,
+    /// Talk to the dev cluster of this name
+    #[arg(long, global = true, value_name = "NAME", env = "WHERRY_DEV", hide_env_values = true)]
+    pub cluster: Option<String>,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a one-node cluster on this machine
+    #[command(after_help = DEV_HELP)]
+    Dev(DevArgs),
+    /// Create or change a project from its Compose file; wait until it runs
+    #[command(after_help = APPLY_HELP)]
+    Apply(ApplyArgs),
+    /// List projects, services, tasks, nodes, ...
+    #[command(after_help = GET_HELP)]
+    Get(GetArgs),
+    /// List tasks: what runs where
+    #[command(after_help = PS_HELP)]
+    Ps(PsArgs),
+    /// Show one thing in full
+    #[command(after_help = DESCRIBE_HELP)]
+    Describe(DescribeArgs),
+    /// Explain a service's state: what is, why, and what happens next
+    #[command(after_help = WHY_HELP)]
+    Why(WhyArgs),
+    /// Print what a service's containers write
+    #[command(after_help = LOGS_HELP)]
+    Logs(LogsArgs),
+    /// Set how many containers a service has
+    #[command(after_help = SCALE_HELP)]
+    Scale(ScaleArgs),
+    /// Remove a project or a service
+    #[command(after_help = DELETE_HELP)]
+    Delete(DeleteArgs),
+    /// Ask the cluster's DNS
+    #[command(after_help = DNS_HELP)]
+    Dns(DnsArgs),
+    /// Show the versions of ctl and of the server
+    Version(VersionArgs),
+    #[command(hide = true)]
+    Up(Rest),
+    #[command(hide = true)]
+    Down(Rest),
+    #[command(hide = true)]
+    Run(Rest),
+    #[command(hide = true)]
+    Stop(Rest),
+    #[command(hide = true)]
+    Rm(Rest),
+    #[command(hide = true)]
+    Exec(Rest),
+    #[command(hide = true)]
+    Inspect(Rest),
+}
+
+/// Whatever stands behind a word of another program.
+#[derive(Debug, ClapArgs)]
+pub struct Rest {
+    /// Ignored.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub rest: Vec<String>,
+}
+
+/// `ctl dev`.
+#[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct DevArgs {
+    /// `down`, or nothing.
+    #[command(subcommand)]
+    pub command: Option<DevCommand>,
+    /// Compose file to apply [default: the one in this directory, if there is one]
+    pub file: Option<PathBuf>,
+    /// Go on in the background
+    #[arg(long, short)]
+    pub detach: bool,
+    /// How the cluster is named and run.
+    #[command(flatten)]
+    pub place: DevPlace,
+    /// Range of the containers' addresses [default: the first free one from 10.210.0.0/16 on]
+    #[arg(long, value_name = "CIDR")]
+    pub range: Option<String>,
+    /// Set by `--detach` for the process that stays.
+    #[arg(long, hide = true, conflicts_with_all = ["detach", "file"])]
+    pub foreground_daemon: bool,
+}
+
+/// Which dev cluster, on which engine.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct DevPlace {
+    /// Name of the cluster: several may run at once [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Docker Engine to use
+    #[arg(long, value_name = "SOCKET", default_value = "unix:///var/run/docker.sock")]
+    pub docker: String,
+}
+
+/// Under `ctl dev`.
+#[derive(Debug, Subcommand)]
+pub enum DevCommand {
+    /// Stop the dev cluster and remove what it made but named volumes
+    Down(DevDownArgs),
+}
+
+/// `ctl dev down`.
+#[derive(Debug, ClapArgs)]
+pub struct DevDownArgs {
+    /// Which one.
+    #[command(flatten)]
+    pub place: DevPlace,
+    /// Remove named volumes too
+    #[arg(long)]
+    pub volumes: bool,
+}
+
+/// How long to wait.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct Waiting {
+    /// Return as soon as the cluster has accepted it
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Wait at most so long
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    pub timeout: Duration,
+}
+
+/// `ctl apply`.
+#[derive(Debug, ClapArgs)]
+pub struct ApplyArgs {
+    /// Compose file, `-` for standard input [default: the one in this directory]
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Name of the project [default: the file's, or its directory's]
+    #[arg(long, short, value_name = "NAME")]
+    pub project: Option<String>,
+    /// How long to wait.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// Which project a name is looked for in.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct InProject {
+    /// Only this project
+    #[arg(long, short, value_name = "NAME")]
+    pub project: Option<String>,
+}
+
+/// Forms of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// Aligned columns.
+    #[default]
+    Table,
+    /// More columns.
+    Wide,
+    /// JSON, stable.
+    Json,
+    /// The same as YAML.
+    Yaml,
+    /// Names only.
+    Name,
+}
+
+/// `-o`.
+#[derive(Debug, Clone, Copy, Default, ClapArgs)]
+pub struct Output {
+    /// Form of the output: table, wide, json, yaml or name
+    #[arg(long = "output", short = 'o', value_name = "FORM", value_enum, default_value_t)]
+    #[arg(hide_default_value = true, hide_possible_values = true)]
+    pub format: Format,
+}
+
+/// What can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Projects.
+    #[value(alias = "project", alias = "proj")]
+    Projects,
+    /// Services.
+    #[value(alias = "service", alias = "svc")]
+    Services,
+    /// Tasks.
+    #[value(alias = "task", alias = "ps")]
+    Tasks,
+    /// Nodes.
+    #[value(alias = "node", alias = "no")]
+    Nodes,
+    /// Servers.
+    #[value(alias = "server")]
+    Servers,
+    /// Volumes.
+    #[value(alias = "volume", alias = "vol")]
+    Volumes,
+    /// Events.
+    #[value(alias = "event", alias = "ev")]
+    Events,
+    /// All of a project's.
+    All,
+}
+
+/// `ctl get`.
+#[derive(Debug, ClapArgs)]
+pub struct GetArgs {
+    /// What to list
+    #[arg(value_enum, hide_possible_values = true, value_name = "KIND")]
+    pub kind: Kind,
+    /// Only the one of this name
+    pub name: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub scope: InProject,
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
+    /// Show it again whenever it changes
+    #[arg(long, short)]
+    pub watch: bool,
+}
+
+/// `ctl ps`.
+#[derive(Debug, ClapArgs)]
+pub struct PsArgs {
+    /// Only this service's tasks
+    pub name: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub scope: InProject,
+    /// Tasks of all projects, also in the directory of a Compose file
+    #[arg(long, short, conflicts_with = "project")]
+    pub all: bool,
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
+    /// Show it again whenever it changes
+    #[arg(long, short)]
+    pub watch: bool,
+}
+
+/// `ctl describe`.
+#[derive(Debug, ClapArgs)]
+pub struct DescribeArgs {
+    /// What it is: project, service, task, node, server or volume
+    #[arg(value_enum, hide_possible_values = true, value_name = "KIND")]
+    pub kind: Kind,
+    /// Its name, such as shop/web or shop/web.1
+    pub name: String,
+    /// Where.
+    #[command(flatten)]
+    pub scope: InProject,
+}
+
+/// `ctl why`.
+#[derive(Debug, ClapArgs)]
+pub struct WhyArgs {
+    /// [PROJECT/]SERVICE[.SLOT]
+    pub name: String,
+    /// Where.
+    #[command(flatten)]
+    pub scope: InProject,
+}
+
+/// `ctl logs`.
+#[derive(Debug, ClapArgs)]
+pub struct LogsArgs {
+    /// [PROJECT/]SERVICE[.SLOT]; several are interleaved
+    #[arg(required = true)]
+    pub names: Vec<String>,
+    /// Where.
+    #[command(flatten)]
+    pub scope: InProject,
+    /// Go on as they write
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only the last so many lines of each container
+    #[arg(long, short = 'n', value_name = "N")]
+    pub tail: Option<u64>,
+    /// Only what was written in this last span of time, such as 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+    /// Put the time in front of each line
+    #[arg(long, short)]
+    pub timestamps: bool,
+}
+
+/// `ctl scale`.
+#[derive(Debug, ClapArgs)]
+pub struct ScaleArgs {
+    /// [PROJECT/]SERVICE=N
+    #[arg(required = true, value_name = "SERVICE=N")]
+    pub changes: Vec<String>,
+    /// Where.
+    #[command(flatten)]
+    pub scope: InProject,
+    /// How long to wait.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// What can be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Deletable {
+    /// A project.
+    #[value(alias = "projects", alias = "proj")]
+    Project,
+    /// A service.
+    #[value(alias = "services", alias = "svc")]
+    Service,
+}
+
+/// `ctl delete`.
+#[derive(Debug, ClapArgs)]
+pub struct DeleteArgs {
+    /// What it is: project or service
+    #[arg(value_enum, hide_possible_values = true, required_unless_present = "file", requires = "name")]
+    pub kind: Option<Deletable>,
+    /// Its name
+    pub name: Option<String>,
+    /// The project of this Compose file
+    #[arg(long, short, value_name = "FILE", conflicts_with = "kind")]
+    pub file: Option<PathBuf>,
+    /// Where.
+    #[command(flatten)]
+    pub scope: InProject,
+    /// Remove its named volumes too
+    #[arg(long)]
+    pub volumes: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// How long to wait.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// `ctl dns`.
+#[derive(Debug, ClapArgs)]
+#[command(arg_required_else_help = true)]
+pub struct DnsArgs {
+    /// `lookup`.
+    #[command(subcommand)]
+    pub command: DnsCommand,
+}
+
+/// Under `ctl dns`.
+#[derive(Debug, Subcommand)]
+pub enum DnsCommand {
+    /// Look a name up as a container would, and print the answers
+    Lookup(LookupArgs),
+}
+
+/// Kinds of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "UPPER")]
+pub enum RecordKind {
+    /// IPv4 addresses.
+    #[value(alias = "a")]
+    A,
+    /// IPv6 addresses.
+    #[value(alias = "aaaa")]
+    Aaaa,
+    /// Ports and targets.
+    #[value(alias = "srv")]
+    Srv,
+    /// Names of an address.
+    #[value(alias = "ptr")]
+    Ptr,
+    /// Texts.
+    #[value(alias = "txt")]
+    Txt,
+}
+
+/// `ctl dns lookup`.
+#[derive(Debug, ClapArgs)]
+pub struct LookupArgs {
+    /// web, web.shop, 1.web, _http._tcp.web, an address, or a name that ends in a dot
+    pub name: String,
+    /// Where.
+    #[command(flatten)]
+    pub scope: InProject,
+    /// A, AAAA, SRV, PTR or TXT [default: A; SRV for _service._proto; PTR for an address]
+    #[arg(long = "type", short = 't', value_enum, value_name = "TYPE", hide_possible_values = true)]
+    pub kind: Option<RecordKind>,
+    /// Node to ask [default: the first that is ready]
+    #[arg(long)]
+    pub node: Option<String>,
+}
+
+/// `ctl version`.
+#[derive(Debug, ClapArgs)]
+pub struct VersionArgs {
+    /// Do not ask the server
+    #[arg(long)]
+    pub client: bool,
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+const TOP_HELP: &str = "\
+EXAMPLES
+  ctl dev                      a cluster on this machine, with ./compose.yaml
+  ctl apply                    apply ./compose.yaml, wait until it runs
+  ctl ps                       what runs where
+  ctl why web                  why a service is in the state it is in
+  ctl logs -f web              follow its output
+
+EXIT CODES
+  0 done   1 refused or failed   2 wrong command line   3 no server answers
+  4 timed out or outcome unknown   5 rolled back   130 interrupted while waiting
+
+A name is [PROJECT/]SERVICE[.SLOT]; PROJECT defaults to that of the Compose
+file in this directory.";
+
+const DEV_HELP: &str = "\
+EXAMPLES
+  ctl dev                      with ./compose.yaml if there is one; Ctrl-C stops
+  ctl dev --detach             the same in the background
+  ctl dev shop.yaml --name b   a second cluster beside the first
+  ctl dev down                 stop and remove it; named volumes stay";
+
+const APPLY_HELP: &str = "\
+EXAMPLES
+  ctl apply                    the Compose file in this directory
+  ctl apply -f shop.yaml --timeout 2m
+  cat shop.yaml | ctl apply -f - -p shop --no-wait";
+
+const GET_HELP: &str = "\
+KINDS
+  projects, services (svc), tasks, nodes (no), servers, volumes (vol),
+  events (ev), all
+
+EXAMPLES
+  ctl get services             of all projects
+  ctl get svc web -o wide
+  ctl get tasks -p shop -o json
+  ctl get events --watch";
+
+const PS_HELP: &str = "\
+EXAMPLES
+  ctl ps                       of the project in this directory, else of all
+  ctl ps web --watch
+  ctl ps --all -o wide";
+
+const DESCRIBE_HELP: &str = "\
+EXAMPLES
+  ctl describe service web
+  ctl describe task shop/web.1
+  ctl describe node alpha";
+
+const WHY_HELP: &str = "\
+EXAMPLES
+  ctl why web                  the service as a whole
+  ctl why shop/web.2           its second container";
+
+const LOGS_HELP: &str = "\
+EXAMPLES
+  ctl logs web
+  ctl logs -f --tail 20 web db
+  ctl logs --since 5m --timestamps shop/web.1";
+
+const SCALE_HELP: &str = "\
+EXAMPLES
+  ctl scale web=3
+  ctl scale shop/web=3 shop/api=2 --no-wait
+
+The next `ctl apply` sets the number of the Compose file again.";
+
+const DELETE_HELP: &str = "\
+EXAMPLES
+  ctl delete project shop      named volumes stay
+  ctl delete service shop/web
+  ctl delete -f compose.yaml --volumes --yes";
+
+const DNS_HELP: &str = "\
+EXAMPLES
+  ctl dns lookup web
+  ctl dns lookup 1.web.shop
+  ctl dns lookup _http._tcp.web
+  ctl dns lookup example.com.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// Every command whose help is shown, with the words that lead to it.
+    const SHOWN: [&str; 14] = [
+        "",
+        "dev",
+        "dev down",
+        "apply",
+        "get",
+        "ps",
+        "describe",
+        "why",
+        "logs",
+        "scale",
+        "delete",
+        "dns",
+        "dns lookup",
+        "version",
+    ];
+
+    fn help(words: &str) -> String {
+        let line = std::iter::once("ctl").chain(words.split_whitespace()).chain(["--help"]);
+        let command = Args::command().term_width(80);
+        let shown = command.try_get_matches_from(line).expect_err("help is not a match");
+        let text = shown.render().to_string();
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        lines.join("\n") + "\n"
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    /// Golden: `UPDATE_TRANSCRIPTS=1 cargo test -p cli help` writes them anew.
+    #[test]
+    fn help_reads_as_it_should() {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts/help");
+        for words in SHOWN {
+            let name = if words.is_empty() { "ctl".to_owned() } else { words.replace(' ', "-") };
+            let path = dir.join(format!("{name}.txt"));
+            let got = help(words);
+            if std::env::var_os("UPDATE_TRANSCRIPTS").is_some() {
+                std::fs::write(&path, &got).expect("writes");
+            }
+            let want = std::fs::read_to_string(&path).unwrap_or_default();
+            assert_eq!(got, want, "{}", path.display());
+            assert!(got.lines().all(|line| line.chars().count() <= 80), "{name} is too wide");
+        }
+    }
+
+    #[test]
+    fn only_what_works_is_listed() {
+        let listed: Vec<String> =
+            Args::command().get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name().to_owned()).collect();
+        let want = ["dev", "apply", "get", "ps", "describe", "why", "logs", "scale", "delete", "dns", "version"];
+        assert_eq!(listed, want);
+    }
+
+    #[test]
+    fn a_word_mistyped_is_answered_with_the_one_meant() {
+        let error = Args::try_parse_from(["ctl", "aply"]).expect_err("is no command");
+        assert!(error.render().to_string().contains("'apply'"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+        let error = Args::try_parse_from(["ctl", "get", "servcies"]).expect_err("is no kind");
+        assert!(error.render().to_string().contains("'services'"), "{error}");
+    }
+
+    #[test]
+    fn delete_takes_a_thing_or_a_file() {
+        for good in ["delete project shop", "delete svc shop/web --yes", "delete -f compose.yaml --volumes"] {
+            Args::try_parse_from(format!("ctl {good}").split(' ')).expect(good);
+        }
+        for bad in ["delete", "delete project", "delete project shop -f compose.yaml", "delete pod x"] {
+            Args::try_parse_from(format!("ctl {bad}").split(' ')).expect_err(bad);
+        }
+    }
+
+    #[test]
+    fn dev_takes_a_file_or_down() {
+        for good in
+            ["dev", "dev compose.yaml --detach", "dev down --volumes --name b", "dev --foreground-daemon --name b"]
+        {
+            Args::try_parse_from(format!("ctl {good}").split(' ')).expect(good);
+        }
+        for bad in ["dev --foreground-daemon --detach", "dev a b"] {
+            Args::try_parse_from(format!("ctl {bad}").split(' ')).expect_err(bad);
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The operators' door seen from outside: one connection over a unix socket, deadlines, request ids, typed failures.
+//!
+//! Guarantees: every unary call ends by its deadline; a change is resent under its own request id while the server is
+//! unavailable, so it happens at most once. Never prints. Called by every command.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use prost::Message;
+use proto::v1::{self, control_client::ControlClient};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::exit::{Exit, Failure};
+
+/// How long a question may take.
+pub const READ_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a change may take, resends included.
+pub const CHANGE_DEADLINE: Duration = Duration::from_secs(30);
+/// Trailer that carries a `v1::Refusal`.
+const REFUSAL_TRAILER: &str = "wherry-refusal-bin";
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// Why a call did not succeed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CallError {
+    /// Nobody answers.
+    #[error("no server answers at {socket}: {cause}")]
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        cause: String,
+    },
+    /// The socket is another user's.
+    #[error("the server's socket {socket} may not be opened by this user")]
+    Forbidden {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// A change whose outcome is not known.
+    #[error("{what}: the outcome is unknown: {cause}")]
+    OutcomeUnknown {
+        /// What was asked.
+        what: &'static str,
+        /// Why.
+        cause: String,
+    },
+    /// A question that got no answer in time.
+    #[error("{what}: no answer within {after_s} s")]
+    Deadline {
+        /// What was asked.
+        what: &'static str,
+        /// After how long.
+        after_s: u64,
+    },
+    /// What was asked is not allowed as it is.
+    #[error("{message}")]
+    Refused {
+        /// The server's words.
+        message: String,
+        /// Field by field.
+        refusal: v1::Refusal,
+    },
+    /// There is no such thing.
+    #[error("{message}")]
+    NotFound {
+        /// The server's words.
+        message: String,
+    },
+    /// Anything else the server said.
+    #[error("{what} failed: {message}")]
+    Failed {
+        /// What was asked.
+        what: &'static str,
+        /// The server's words.
+        message: String,
+    },
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Failure {
+        let message = error.to_string();
+        match error {
+            CallError::Unreachable { .. } => Failure::new(Exit::Unreachable, message)
+                .hint("start one with `ctl dev`, or name another with --socket PATH"),
+            CallError::Forbidden { .. } => Failure::new(Exit::Unreachable, message).hint("use `sudo ctl`"),
+            CallError::OutcomeUnknown { .. } => {
+                Failure::new(Exit::TimedOut, message).hint("look with `ctl ps`; doing it again is safe")
+            }
+            CallError::Deadline { .. } => Failure::new(Exit::TimedOut, message)
+                .hint("the server is there but slow or without a leader: try again"),
+            CallError::Refused { refusal, .. } => refused(message, &refusal),
+            CallError::NotFound { .. } | CallError::Failed { .. } => Failure::refused(message),
+        }
+    }
+}
+
+fn refused(message: String, refusal: &v1::Refusal) -> Failure {
+    let lines = refusal.problems.iter().map(|problem| match problem.field.as_str() {
+        "" => problem.message.clone(),
+        field => format!("{field}: {}", problem.message),
+    });
+    let mut failure = Failure::refused(message).lines(lines);
+    failure.hints.extend(refusal.problems.iter().map(|p| p.hint.clone()).filter(|hint| !hint.is_empty()));
+    failure.hints.dedup();
+    failure
+}
+
+/// One connection to one server.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: ControlClient<Channel>,
+    socket: PathBuf,
+    /// Drawn when ctl starts: half of every request id.
+    session: u64,
+    sequence: Arc<AtomicU64>,
+    /// How long a question may take.
+    pub read_deadline: Duration,
+    /// How long a change may take.
+    pub change_deadline: Duration,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Connects, or says why not.
+    pub async fn connect(socket: &Path) -> Result<Client, CallError> {
+        // A first knock tells "not there" from "not yours" better than a status does.
+        if let Err(e) = UnixStream::connect(socket).await {
+            return Err(match e.kind() {
+                std::io::ErrorKind::PermissionDenied => CallError::Forbidden { socket: socket.to_owned() },
+                _ => CallError::Unreachable { socket: socket.to_owned(), cause: in_words(&e) },
+            });
+        }
+        let path = socket.to_owned();
+        let connector = tower::service_fn(move |_: tonic::codegen::http::Uri| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        let channel = Endpoint::from_static("http://wherry.local").connect_with_connector_lazy(connector);
+        let limit = proto::limits::MESSAGE_MAX_BYTES;
+        let inner = ControlClient::new(channel).max_decoding_message_size(limit).max_encoding_message_size(limit);
+        Ok(Client {
+            inner,
+            socket: socket.to_owned(),
+            session: draw(),
+            sequence: Arc::new(AtomicU64::new(1)),
+            read_deadline: READ_DEADLINE,
+            change_deadline: CHANGE_DEADLINE,
+        })
+    }
+
+    /// The socket it talks to.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Who answers.
+    pub async fn version(&self) -> Result<v1::GetVersionResponse, CallError> {
+        self.read("asking for the version", v1::GetVersionRequest {}, async |mut c, r| c.get_version(r).await).await
+    }
+
+    /// Everything, or one project's part (`""`: all), with at most so many events.
+    pub async fn snapshot(&self, project: &str, events: u32) -> Result<v1::Snapshot, CallError> {
+        let request = v1::GetSnapshotRequest { project: project.to_owned(), events };
+        self.read("reading the cluster's state", request, async |mut c, r| c.get_snapshot(r).await).await
+    }
+
+    /// Snapshots as they change.
+    pub async fn watch(&self, project: &str, events: u32) -> Result<Streaming<v1::Snapshot>, CallError> {
+        let request = v1::GetSnapshotRequest { project: project.to_owned(), events };
+        self.stream("watching the cluster's state", request, async |mut c, r| c.watch_snapshot(r).await).await
+    }
+
+    /// The state in words.
+    pub async fn why(&self, service: v1::ServiceKey, slot: Option<u32>) -> Result<v1::WhyResponse, CallError> {
+        let request = v1::WhyRequest { service: Some(service), slot };
+        self.read("asking why", request, async |mut c, r| c.why(r).await).await
+    }
+
+    /// Output of tasks.
+    pub async fn logs(&self, request: v1::LogsRequest) -> Result<Streaming<v1::LogChunk>, CallError> {
+        self.stream("reading logs", request, async |mut c, r| c.logs(r).await).await
+    }
+
+    /// Uploads a config or secret; returns its digest.
+    pub async fn put_blob(&self, kind: v1::BlobKind, content: Vec<u8>) -> Result<String, CallError> {
+        let request = v1::PutBlobRequest { request: self.next_id(), kind: kind.into(), content };
+        let response = self.change("uploading a file", request, async |mut c, r| c.put_blob(r).await).await?;
+        Ok(response.digest)
+    }
+
+    /// Creates or changes a project.
+    pub async fn apply(&self, project: v1::ProjectSpec) -> Result<v1::ApplyProjectResponse, CallError> {
+        let request =
+            v1::ApplyProjectRequest { request: self.next_id(), project: Some(project), expected_release: None };
+        self.change("applying the project", request, async |mut c, r| c.apply_project(r).await).await
+    }
+
+    /// Removes a project.
+    pub async fn delete_project(&self, project: &str, volumes: bool) -> Result<v1::ChangeResponse, CallError> {
+        let request = v1::DeleteProjectRequest { request: self.next_id(), project: project.to_owned(), volumes };
+        self.change("deleting the project", request, async |mut c, r| c.delete_project(r).await).await
+    }
+
+    /// Removes a service.
+    pub async fn delete_service(&self, service: v1::ServiceKey) -> Result<v1::ChangeResponse, CallError> {
+        let request = v1::DeleteServiceRequest { request: self.next_id(), service: Some(service) };
+        self.change("deleting the service", request, async |mut c, r| c.delete_service(r).await).await
+    }
+
+    /// Sets the number of replicas.
+    pub async fn scale(&self, service: v1::ServiceKey, replicas: u32) -> Result<v1::ChangeResponse, CallError> {
+        let request = v1::ScaleServiceRequest { request: self.next_id(), service: Some(service), replicas };
+        self.change("scaling the service", request, async |mut c, r| c.scale_service(r).await).await
+    }
+
+    fn next_id(&self) -> Option<v1::RequestId> {
+        Some(v1::RequestId { client: self.session, sequence: self.sequence.fetch_add(1, Ordering::Relaxed) })
+    }
+
+    async fn read<Q, A, F>(&self, what: &'static str, message: Q, call: F) -> Result<A, CallError>
+    where
+        Q: Clone,
+        F: AsyncFn(ControlClient<Channel>, Request<Q>) -> Result<Response<A>, Status>,
+    {
+        self.unary(what, message, self.read_deadline, false, call).await
+    }
+
+    async fn change<Q, A, F>(&self, what: &'static str, message: Q, call: F) -> Result<A, CallError>
+    where
+        Q: Clone,
+        F: AsyncFn(ControlClient<Channel>, Request<Q>) -> Result<Response<A>, Status>,
+    {
+        self.unary(what, message, self.change_deadline, true, call).await
+    }
+
+    /// One call, resent under the same message (hence the same request id) while the server is unavailable.
+    async fn unary<Q, A, F>(
+        &self,
+        what: &'static str,
+        message: Q,
+        within: Duration,
+        changes: bool,
+        call: F,
+    ) -> Result<A, CallError>
+    where
+        Q: Clone,
+        F: AsyncFn(ControlClient<Channel>, Request<Q>) -> Result<Response<A>, Status>,
+    {
+        let end = Instant::now() + within;
+        let mut pause = RETRY_FIRST;
+        loop {
+            let mut request = Request::new(message.clone());
+            request.set_timeout(end.saturating_duration_since(Instant::now()));
+            let status = match timeout_at(end, call(self.inner.clone(), request)).await {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => status,
+                Err(_) => Status::deadline_exceeded(format!("no answer within {} s", within.as_secs())),
+            };
+            if status.code() != Code::Unavailable || Instant::now() + pause >= end {
+                return Err(self.judge(what, within, changes, &status));
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    async fn stream<Q, A, F, Fut>(&self, what: &'static str, message: Q, call: F) -> Result<Streaming<A>, CallError>
+    where
+        F: FnOnce(ControlClient<Channel>, Request<Q>) -> Fut,
+        Fut: Future<Output = Result<Response<Streaming<A>>, Status>>,
+    {
+        let end = Instant::now() + self.read_deadline;
+        match timeout_at(end, call(self.inner.clone(), Request::new(message))).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(self.judge(what, self.read_deadline, false, &status)),
+            Err(_) => Err(CallError::Deadline { what, after_s: self.read_deadline.as_secs() }),
+        }
+    }
+
+    /// What a status in the middle of a stream means.
+    pub fn judge_stream(&self, what: &'static str, status: &Status) -> CallError {
+        self.judge(what, self.read_deadline, false, status)
+    }
+
+    fn judge(&self, what: &'static str, within: Duration, changes: bool, status: &Status) -> CallError {
+        let message = status.message().to_owned();
+        match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown if changes => {
+                CallError::OutcomeUnknown { what, cause: message }
+            }
+            Code::Unavailable => CallError::Unreachable { socket: self.socket.clone(), cause: message },
+            Code::DeadlineExceeded | Code::Cancelled => CallError::Deadline { what, after_s: within.as_secs() },
+            Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange | Code::ResourceExhausted => {
+                CallError::Refused { message, refusal: refusal_of(status) }
+            }
+            Code::NotFound => CallError::NotFound { message },
+            Code::Unimplemented => {
+                CallError::Failed { what, message: "the server is older than this ctl and cannot do it".to_owned() }
+            }
+            _ => CallError::Failed { what, message },
+        }
+    }
+}
+
+/// The refusal a status carries, empty when it carries none that can be read.
+fn refusal_of(status: &Status) -> v1::Refusal {
+    let bytes = status.metadata().get_bin(REFUSAL_TRAILER).and_then(|value| value.to_bytes().ok());
+    bytes.and_then(|bytes| v1::Refusal::decode(bytes).ok()).unwrap_or_default()
+}
+
+/// A random number; without the kernel's, the clock and the process id keep two runs apart well enough.
+fn draw() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| crate::time::now_ms() << 22 | u64::from(std::process::id()))
+}
+
+fn in_words(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such socket".to_owned(),
+        std::io::ErrorKind::ConnectionRefused => "nobody listens there any more".to_owned(),
+        _ => error.to_string(),
+    }
+}

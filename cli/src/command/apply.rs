@@ -1,0 +1,146 @@
+//! `ctl apply`: create or change a project from its Compose file, and wait until it runs.
+//!
+//! Nothing is sent before the whole manifest is known to be good. Also called by `dev`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proto::id::BlobDigest;
+use proto::spec::{BlobKind, ProjectSpec};
+use proto::v1;
+
+use super::progress::Goal;
+use super::wait::{self, Ended};
+use crate::args::{ApplyArgs, Waiting};
+use crate::client::Client;
+use crate::dev::home::Home;
+use crate::exit::{Exit, Failure};
+use crate::intake;
+use crate::manifest::Loaded;
+use crate::output::style::{BOLD, DIM, GOOD, MOVING, paint};
+use crate::output::views;
+use crate::session::Session;
+
+/// `ctl apply`.
+pub async fn run(session: &mut Session, args: &ApplyArgs) -> Result<Exit, Failure> {
+    let loaded = intake::load(session, args.file.as_deref(), args.project.as_deref())?;
+    let client = session.client().await?;
+    send(session, &client, loaded, args.waiting).await
+}
+
+/// Builds, uploads, applies and waits.
+pub async fn send(session: &mut Session, client: &Client, loaded: Loaded, waiting: Waiting) -> Result<Exit, Failure> {
+    intake::say_notices(session, &loaded);
+    let loaded = build(session, client, loaded).await?;
+    let spec = upload(client, &loaded).await?;
+    let answer = client.apply(v1::ProjectSpec::from(&spec)).await.map_err(|e| intake::locate(e, &loaded))?;
+    intake::say_server_notices(session, &answer.notices);
+    say_changes(session, &spec, &answer)?;
+    if waiting.no_wait {
+        let ctl = session.ctl();
+        session.terminal.say(&paint(DIM, &format!("not waiting; see `{ctl} ps -p {}`", spec.name)));
+        return Ok(Exit::Done);
+    }
+    let goal = goal(&spec, &answer);
+    let ended = wait::until(&mut session.terminal, client, goal, waiting.timeout).await?;
+    if let Ended::Done(snapshot) = &ended {
+        show_result(session, &spec, snapshot)?;
+    }
+    wait::conclude(session, ended, waiting.timeout, &format!("project {}", spec.name))
+}
+
+/// Builds what is to be built; possible only where the images are used, on a dev cluster.
+async fn build(session: &mut Session, client: &Client, mut loaded: Loaded) -> Result<Loaded, Failure> {
+    let Some(first) = loaded.builds.keys().next() else { return Ok(loaded) };
+    if !client.version().await?.dev {
+        let message =
+            format!("service {first} has `build:`, and this cluster has many hosts: images must come from a registry");
+        return Err(Failure::refused(message)
+            .hint("build and push it, write `image:` instead; or use a cluster made by `ctl dev`"));
+    }
+    let docker = docker_of(client);
+    for (service, request) in std::mem::take(&mut loaded.builds) {
+        session.terminal.say(&format!("building {} for {service}", request.tag));
+        let built = crate::dev::build::image(&mut session.terminal, &docker, &service, &request).await?;
+        if let Some(spec) = loaded.spec.services.get_mut(&service) {
+            let container = Arc::make_mut(&mut spec.container);
+            container.image = built.tag;
+            container.image_id = built.id;
+        }
+    }
+    Ok(loaded)
+}
+
+/// The engine of the dev cluster behind that socket.
+fn docker_of(client: &Client) -> String {
+    let home = client.socket().parent().map(|dir| Home::new(dir.to_owned()));
+    home.and_then(|home| home.docker()).unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
+}
+
+async fn upload(client: &Client, loaded: &Loaded) -> Result<ProjectSpec, Failure> {
+    let mut digests: BTreeMap<(BlobKind, String), BlobDigest> = BTreeMap::new();
+    for blob in &loaded.blobs {
+        let kind = match blob.kind {
+            BlobKind::Config => v1::BlobKind::Config,
+            BlobKind::Secret => v1::BlobKind::Secret,
+        };
+        let digest = client.put_blob(kind, blob.content.to_vec()).await.map_err(|e| intake::locate(e, loaded))?;
+        digests.insert((blob.kind, blob.name.clone()), BlobDigest(digest));
+    }
+    loaded.with_digests(&digests).map_err(|e| Failure::refused(e.to_string()))
+}
+
+fn goal(spec: &ProjectSpec, answer: &v1::ApplyProjectResponse) -> Goal {
+    let removed: BTreeSet<String> =
+        answer.services.iter().filter(|s| s.change == "removed").map(|s| s.service.clone()).collect();
+    Goal {
+        project: spec.name.to_string(),
+        revision: answer.revision,
+        release: Some(answer.release),
+        services: spec.services.iter().map(|(name, s)| (name.to_string(), s.replicas)).collect(),
+        removed,
+    }
+}
+
+/// One line per service, or "no change".
+fn say_changes(session: &mut Session, spec: &ProjectSpec, answer: &v1::ApplyProjectResponse) -> Result<(), Failure> {
+    let head = format!("{} release {}", paint(BOLD, spec.name.as_str()), answer.release);
+    if !answer.changed {
+        session.terminal.line(&format!("{head}: no change"))?;
+        return Ok(());
+    }
+    session.terminal.line(&head)?;
+    let width = answer.services.iter().map(|s| s.service.len()).max().unwrap_or(0);
+    for change in &answer.services {
+        let style = match change.change.as_str() {
+            "created" => GOOD,
+            "unchanged" => DIM,
+            _ => MOVING,
+        };
+        session.terminal.line(&format!("  {:width$}  {}", change.service, paint(style, &change.change)))?;
+    }
+    Ok(())
+}
+
+fn show_result(session: &mut Session, spec: &ProjectSpec, snapshot: &v1::Snapshot) -> Result<(), Failure> {
+    let table = views::tasks(snapshot, false);
+    if !table.is_empty() {
+        let width = session.terminal.width;
+        session.terminal.print(&format!("\n{}", table.render(width)))?;
+    }
+    let urls = views::urls(snapshot);
+    if !urls.is_empty() {
+        session.terminal.line("")?;
+    }
+    let width = urls.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, url) in &urls {
+        session.terminal.line(&format!("  {name:width$}  {}", paint(BOLD, url)))?;
+    }
+    let ctl = session.ctl();
+    let next = match spec.services.keys().next() {
+        Some(service) if spec.services.len() == 1 => format!("{ctl} logs -f {}/{service}", spec.name),
+        _ => format!("{ctl} get services -p {}", spec.name),
+    };
+    session.terminal.say(&format!("\n{} {next}", paint(DIM, "next:")));
+    Ok(())
+}

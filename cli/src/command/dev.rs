@@ -1,0 +1,318 @@
+//! `ctl dev`: a cluster of one node on this machine, in this process or in the background; `ctl dev down` removes it.
+//!
+//! Reads like a table of contents; directory, lock, checks and processes are in `dev/`.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proto::v1;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::logs::{Chunk, Printer, spawn};
+use super::wait::{self, Ended, Watch};
+use super::{apply, delete};
+use crate::args::{DevArgs, DevCommand, DevDownArgs, DevPlace, Waiting};
+use crate::client::Client;
+use crate::dev::cluster::{self, Cluster, DevConfig};
+use crate::dev::home::Home;
+use crate::dev::{checks, daemon};
+use crate::exit::{Exit, Failure};
+use crate::intake;
+use crate::manifest::Loaded;
+use crate::name::{self, Found};
+use crate::output::style::{BOLD, DIM, paint};
+use crate::place::{self, DEFAULT_DEV};
+use crate::session::Session;
+
+const WAITING: Waiting = Waiting { no_wait: false, timeout: Duration::from_secs(300) };
+const DOWN_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// `ctl dev`.
+pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure> {
+    if let Some(DevCommand::Down(down_args)) = &args.command {
+        return down(session, down_args).await;
+    }
+    if args.file.as_deref().is_some_and(|file| file.as_os_str() == "down" && !file.exists()) {
+        return Err(Failure::usage("`down` comes first").hint("write it such as `ctl dev down --name NAME`"));
+    }
+    let config = config(session, &args.place, args.range.clone())?;
+    let home = Home::new(config.dir.clone());
+    session.target.cluster = Some(config.name.clone());
+    session.target.socket = None;
+    if args.foreground_daemon {
+        return serve(&home, config).await;
+    }
+    // A manifest with problems is told before anything is made.
+    let loaded = manifest(session, args.file.as_ref())?;
+    checks::root()?;
+    if home.holder().is_some() {
+        session.terminal.say(&format!("dev cluster {} runs already", paint(BOLD, &config.name)));
+        let client = daemon::ready(&home, &config, None).await?;
+        return beside(session, &client, loaded, args.detach).await;
+    }
+    checks::docker(&config.docker).await?;
+    home.make()?;
+    home.remember_docker(&config.docker)?;
+    if args.detach {
+        let mut child = daemon::spawn(&home, &config)?;
+        session.terminal.say(&format!("starting dev cluster {}", paint(BOLD, &config.name)));
+        let client = daemon::ready(&home, &config, Some(&mut child)).await?;
+        say_started(session, &client).await?;
+        return beside(session, &client, loaded, true).await;
+    }
+    foreground(session, &home, config, loaded).await
+}
+
+fn config(session: &Session, place: &DevPlace, range: Option<String>) -> Result<DevConfig, Failure> {
+    let name = place.name.clone().or_else(|| session.target.cluster.clone()).unwrap_or_else(|| DEFAULT_DEV.to_owned());
+    place::check_name(&name)?;
+    let dir = session.places.dev_dir(&name);
+    Ok(DevConfig { name, dir, range, docker: place.docker.clone() })
+}
+
+/// The named manifest, or that of the directory if there is one.
+fn manifest(session: &Session, file: Option<&PathBuf>) -> Result<Option<Loaded>, Failure> {
+    if file.is_none() && crate::manifest::discover(&session.dir).is_none() {
+        return Ok(None);
+    }
+    intake::load(session, file.map(PathBuf::as_path), None).map(Some)
+}
+
+async fn say_started(session: &mut Session, client: &Client) -> Result<(), Failure> {
+    let version = client.version().await?;
+    let ranges = format!("containers {}, services {}", version.container_range, version.service_range);
+    session.terminal.say(&paint(DIM, &format!("ready: {ranges}, socket {}", client.socket().display())));
+    Ok(())
+}
+
+/// With a cluster in another process: apply, and follow unless detached.
+async fn beside(session: &mut Session, client: &Client, loaded: Option<Loaded>, detach: bool) -> Result<Exit, Failure> {
+    let Some(loaded) = loaded else {
+        let ctl = session.ctl();
+        session.terminal.say(&format!("{} {ctl} apply -f compose.yaml", paint(DIM, "next:")));
+        return Ok(Exit::Done);
+    };
+    let project = loaded.spec.name.to_string();
+    let exit = apply::send(session, client, loaded, WAITING).await?;
+    if detach || exit != Exit::Done {
+        return Ok(exit);
+    }
+    session.terminal.say(&paint(DIM, "following its output; Ctrl-C stops following only"));
+    tokio::select! {
+        failure = follow(session, client, &project) => failure.map(|()| Exit::Done),
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Done),
+    }
+}
+
+/// The cluster in this process, until Ctrl-C.
+async fn foreground(
+    session: &mut Session,
+    home: &Home,
+    config: DevConfig,
+    loaded: Option<Loaded>,
+) -> Result<Exit, Failure> {
+    let lock = home.lock()?.ok_or_else(|| Failure::refused("another process has just started it").hint("try again"))?;
+    log_to_stderr("warn");
+    let mut end = EndSignals::new()?;
+    session.terminal.say(&format!("starting dev cluster {}", paint(BOLD, &config.name)));
+    let cluster = cluster::start(config.clone()).await.map_err(|e| start_failed(&config, &e))?;
+    let lived = tokio::select! {
+        lived = live(session, home, &config, loaded) => lived.map(|()| Exit::Done),
+        error = cluster.lost() => Err(Failure::refused(format!("the cluster ended: {error:#}"))),
+        () = end.next() => Ok(Exit::Interrupted),
+    };
+    let exit = lived?;
+    let again = async {
+        end.next().await;
+        Err(Failure::new(Exit::Interrupted, "stopped at once: containers may still run")
+            .hint("`ctl dev` adopts them again"))
+    };
+    tokio::select! {
+        stopped = stop(session, cluster) => stopped?,
+        ended = again => return ended,
+    }
+    drop(lock);
+    // Ctrl-C is how one leaves: that is no failure.
+    Ok(if exit == Exit::Interrupted { Exit::Done } else { exit })
+}
+
+async fn stop(session: &mut Session, cluster: Cluster) -> Result<(), Failure> {
+    session.terminal.say("\nstopping… (Ctrl-C again leaves at once)");
+    cluster.stop_tasks().await.map_err(|e| Failure::refused(format!("containers could not be stopped: {e:#}")))?;
+    cluster.shutdown().await.map_err(|e| Failure::refused(format!("the cluster did not end well: {e:#}")))?;
+    session.terminal.say(&paint(DIM, "stopped; data stay. `ctl dev` starts it again, `ctl dev down` removes it"));
+    Ok(())
+}
+
+/// Applies and follows. Only an unreachable cluster ends it: a project that does not run can be mended and applied again.
+async fn live(session: &mut Session, home: &Home, config: &DevConfig, loaded: Option<Loaded>) -> Result<(), Failure> {
+    let client = daemon::ready(home, config, None).await?;
+    say_started(session, &client).await?;
+    let Some(loaded) = loaded else {
+        let ctl = session.ctl();
+        session.terminal.say(&format!(
+            "{} {ctl} apply -f compose.yaml, in another terminal; Ctrl-C here stops",
+            paint(DIM, "next:")
+        ));
+        return std::future::pending().await;
+    };
+    let project = loaded.spec.name.to_string();
+    match apply::send(session, &client, loaded, WAITING).await {
+        // The signal that ended the waiting ends the cluster too, by the caller.
+        Ok(Exit::Interrupted) => return std::future::pending().await,
+        Ok(_) => {}
+        Err(failure) => crate::report(&mut session.terminal, &failure),
+    }
+    session.terminal.say(&paint(DIM, "following its output; Ctrl-C stops the containers, data stay"));
+    follow(session, &client, &project).await
+}
+
+/// Prints the output of all services of a project, also of those that come later.
+async fn follow(session: &mut Session, client: &Client, project: &str) -> Result<(), Failure> {
+    let (sender, mut chunks) = mpsc::channel::<Chunk>(64);
+    let mut readers: std::collections::BTreeMap<String, AbortOnDropHandle<()>> = std::collections::BTreeMap::new();
+    let mut watch = Watch::new(client, project, 0);
+    let mut printer = Printer::new(true, false);
+    loop {
+        tokio::select! {
+            snapshot = watch.next() => {
+                let keys: Vec<v1::ServiceKey> = snapshot?.services.into_iter().filter_map(|s| s.key).filter(|k| k.project == project).collect();
+                readers.retain(|name, _| keys.iter().any(|k| k.service == *name));
+                for key in keys {
+                    let query = v1::LogQuery { follow: true, tail: None, since_unix_ms: None };
+                    let name = key.service.clone();
+                    readers.entry(name).or_insert_with(|| spawn(client.clone(), Found { key, slot: None }, query, sender.clone()));
+                }
+            }
+            // A service that has just gone has no output: that is no reason to end.
+            Some(chunk) = chunks.recv() => if let Ok(chunk) = chunk { printer.chunk(&mut session.terminal, &chunk)? },
+        }
+    }
+}
+
+/// The process in the background: the cluster, until SIGTERM. Containers outlive it.
+async fn serve(home: &Home, config: DevConfig) -> Result<Exit, Failure> {
+    daemon::leave_terminal()?;
+    checks::root()?;
+    home.make()?;
+    let lock = home.lock()?.ok_or_else(|| Failure::refused(format!("dev cluster `{}` runs already", config.name)))?;
+    log_to_stderr("info");
+    let mut end = EndSignals::new()?;
+    let cluster = cluster::start(config.clone()).await.map_err(|e| start_failed(&config, &e))?;
+    tokio::select! {
+        () = end.next() => {}
+        error = cluster.lost() => return Err(Failure::refused(format!("the cluster ended: {error:#}"))),
+    }
+    cluster.shutdown().await.map_err(|e| Failure::refused(format!("the cluster did not end well: {e:#}")))?;
+    drop(lock);
+    Ok(Exit::Done)
+}
+
+fn start_failed(config: &DevConfig, error: &anyhow::Error) -> Failure {
+    Failure::refused(format!("dev cluster `{}` cannot be started: {error:#}", config.name))
+}
+
+/// SIGINT, SIGTERM, SIGHUP: whichever asks us to end.
+#[derive(Debug)]
+struct EndSignals([Signal; 3]);
+
+impl EndSignals {
+    fn new() -> Result<EndSignals, Failure> {
+        let listen = |kind| signal(kind).map_err(|e| Failure::refused(format!("signals cannot be listened to: {e}")));
+        let signals =
+            [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?];
+        Ok(EndSignals(signals))
+    }
+
+    fn next(&mut self) -> impl Future<Output = ()> {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+        }
+    }
+}
+
+fn log_to_stderr(default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WHERRY_LOG");
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
+    // Fails when there is one already, as in tests: then that one is used.
+    let _ = subscriber.try_init();
+}
+
+/// `ctl dev down`.
+async fn down(session: &mut Session, args: &DevDownArgs) -> Result<Exit, Failure> {
+    let mut config = config(session, &args.place, None)?;
+    let home = Home::new(config.dir.clone());
+    session.target.cluster = Some(config.name.clone());
+    session.target.socket = None;
+    if !home.dir.exists() {
+        return nothing_there(session, &config);
+    }
+    checks::root()?;
+    config.docker = home.docker().unwrap_or(config.docker);
+    // One that was killed is started again, so that all it made can be removed in order.
+    let ours = match home.lock()? {
+        None => None,
+        Some(lock) => {
+            log_to_stderr("error");
+            session.terminal.say(&paint(DIM, "it does not run: starting it to remove what it made"));
+            Some((cluster::start(config.clone()).await.map_err(|e| start_failed(&config, &e))?, lock))
+        }
+    };
+    let client = daemon::ready(&home, &config, None).await?;
+    let kept = delete_all(session, &client, args.volumes).await?;
+    match ours {
+        Some((cluster, lock)) => {
+            cluster.shutdown().await.map_err(|e| Failure::refused(format!("the cluster did not end well: {e:#}")))?;
+            drop(lock);
+        }
+        None => daemon::stop(&home).await?,
+    }
+    cluster::remove_traces(&config.dir, &config.docker).await.map_err(|e| Failure::refused(format!("{e:#}")))?;
+    home.remove()?;
+    session.terminal.line(&format!("dev cluster {} removed", config.name))?;
+    delete::say_kept(session, &kept);
+    Ok(Exit::Done)
+}
+
+fn nothing_there(session: &mut Session, config: &DevConfig) -> Result<Exit, Failure> {
+    let others = session.places.dev_names();
+    let also = if others.is_empty() { String::new() } else { format!("; there is: {}", others.join(", ")) };
+    session.terminal.say(&format!("there is no dev cluster `{}`{also}", config.name));
+    Ok(Exit::Done)
+}
+
+/// Deletes every project and waits; returns the volumes that stay.
+async fn delete_all(session: &mut Session, client: &Client, volumes: bool) -> Result<Vec<String>, Failure> {
+    let snapshot = client.snapshot("", 0).await?;
+    for project in &snapshot.projects {
+        client.delete_project(&project.name, volumes).await?;
+    }
+    for project in &snapshot.projects {
+        let ended = wait::until_gone(&mut session.terminal, client, &project.name, None, DOWN_TIMEOUT).await?;
+        if !matches!(ended, Ended::Done(_)) {
+            wait::conclude(session, ended, DOWN_TIMEOUT, &format!("deleting {}", project.name))?;
+            return Err(
+                Failure::new(Exit::Interrupted, "the cluster was not removed").hint("`ctl dev down` goes on with it")
+            );
+        }
+        let count =
+            snapshot.tasks.iter().filter(|t| t.service.as_ref().is_some_and(|k| k.project == project.name)).count();
+        session.terminal.line(&format!(
+            "project {} deleted, {count} container{}",
+            project.name,
+            name::plural(count as u64)
+        ))?;
+    }
+    let named = snapshot.projects.iter().flat_map(|p| delete::volumes_of(&snapshot, &p.name));
+    Ok(if volumes { Vec::new() } else { named.collect() })
+}

@@ -1,0 +1,304 @@
+//! A Control server that answers what a test told it to, on a unix socket; and short ways to write snapshots.
+//!
+//! Never decides: it has no engine. Used by this room's tests only.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use prost::Message;
+use proto::v1::{self, control_server};
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream, WatchStream};
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status};
+
+use crate::args::Target;
+use crate::output::{Buffer, Terminal};
+use crate::place::Places;
+use crate::session::Session;
+
+/// What the server does and has seen.
+#[derive(Debug, Default)]
+pub struct Script {
+    /// Statuses given to the next changes before they are accepted.
+    pub refusals: VecDeque<Status>,
+    /// The answer to an apply.
+    pub applied: v1::ApplyProjectResponse,
+    /// The snapshot that an accepted change brings about.
+    pub afterwards: Option<v1::Snapshot>,
+    /// Applied projects, with their request ids.
+    pub applies: Vec<(v1::RequestId, v1::ProjectSpec)>,
+    /// Scalings.
+    pub scales: Vec<v1::ScaleServiceRequest>,
+    /// Deletions.
+    pub deletes: Vec<v1::DeleteProjectRequest>,
+    /// Log chunks.
+    pub logs: Vec<v1::LogChunk>,
+    /// What `GetVersion` says of being a dev cluster.
+    pub dev: bool,
+}
+
+/// The server.
+#[derive(Debug, Clone)]
+pub struct Fake {
+    pub script: Arc<Mutex<Script>>,
+    pub snapshots: watch::Sender<v1::Snapshot>,
+}
+
+/// A running server, a session that talks to it, and what the session writes.
+pub struct World {
+    pub fake: Fake,
+    pub session: Session,
+    pub out: Buffer,
+    pub err: Buffer,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    /// A server with this snapshot.
+    pub fn new(snapshot: v1::Snapshot) -> World {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let socket = dir.path().join("api.sock");
+        let fake = Fake { script: Arc::default(), snapshots: watch::Sender::new(snapshot) };
+        let incoming = UnixListenerStream::new(UnixListener::bind(&socket).expect("can listen"));
+        let service = control_server::ControlServer::new(fake.clone());
+        tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+        let (session, out, err) = session(dir.path().to_owned(), Some(socket));
+        World { fake, session, out, err, _dir: dir }
+    }
+
+    /// Writes the directory's Compose file.
+    pub fn compose(&self, text: &str) {
+        std::fs::write(self.session.dir.join("compose.yaml"), text).expect("writes");
+    }
+
+    /// Runs a command line, reporting a failure as `main` does; returns the exit code.
+    pub async fn ctl(&mut self, line: &str) -> u8 {
+        let words = std::iter::once("ctl").chain(line.split_whitespace());
+        let args = <crate::args::Args as clap::Parser>::try_parse_from(words).expect("is a command line");
+        let ended = crate::run(&mut self.session, &args.command).await;
+        let exit = ended.unwrap_or_else(|failure| {
+            crate::report(&mut self.session.terminal, &failure);
+            failure.exit
+        });
+        exit.code()
+    }
+
+    pub fn script<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
+        change(&mut self.fake.script.lock().expect("no test panics while it holds it"))
+    }
+}
+
+/// A session in that directory.
+pub fn session(dir: PathBuf, socket: Option<PathBuf>) -> (Session, Buffer, Buffer) {
+    let (terminal, out, err) = Terminal::buffered();
+    let places = Places { state: dir.join("state"), system_socket: dir.join("system.sock") };
+    let env = [("WHERRY_SOCKET".to_owned(), "set, so that hints stay short".to_owned())].into();
+    (Session { terminal, target: Target { socket, cluster: None }, places, dir, env }, out, err)
+}
+
+impl Fake {
+    fn change(&self) -> Result<(), Status> {
+        let mut script = self.script.lock().expect("no test panics while it holds it");
+        match script.refusals.pop_front() {
+            Some(status) => Err(status),
+            None => {
+                if let Some(after) = script.afterwards.clone() {
+                    self.snapshots.send_replace(after);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn noted(&self, note: impl FnOnce(&mut Script)) {
+        note(&mut self.script.lock().expect("no test panics while it holds it"));
+    }
+}
+
+type Boxed<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl control_server::Control for Fake {
+    type WatchSnapshotStream = Boxed<v1::Snapshot>;
+    type LogsStream = Boxed<v1::LogChunk>;
+
+    async fn get_version(&self, _: Request<v1::GetVersionRequest>) -> Result<Response<v1::GetVersionResponse>, Status> {
+        let hello = proto::hello::hello(Some(proto::id::ClusterId(7)), proto::revision::Epoch(1));
+        let dev = self.script.lock().expect("no test panics while it holds it").dev;
+        Ok(Response::new(v1::GetVersionResponse {
+            hello: Some(hello),
+            server: "00000000000000aa".into(),
+            role: "leader".into(),
+            dev,
+            container_range: "10.210.0.0/16".into(),
+            service_range: "10.211.0.0/16".into(),
+        }))
+    }
+
+    async fn put_blob(&self, request: Request<v1::PutBlobRequest>) -> Result<Response<v1::PutBlobResponse>, Status> {
+        let digest = proto::digest::sha256_hex(&request.into_inner().content);
+        Ok(Response::new(v1::PutBlobResponse { digest }))
+    }
+
+    async fn apply_project(
+        &self,
+        request: Request<v1::ApplyProjectRequest>,
+    ) -> Result<Response<v1::ApplyProjectResponse>, Status> {
+        let request = request.into_inner();
+        self.noted(|s| s.applies.push((request.request.unwrap_or_default(), request.project.unwrap_or_default())));
+        self.change()?;
+        Ok(Response::new(self.script.lock().expect("no test panics while it holds it").applied.clone()))
+    }
+
+    async fn delete_project(
+        &self,
+        request: Request<v1::DeleteProjectRequest>,
+    ) -> Result<Response<v1::ChangeResponse>, Status> {
+        self.noted(|s| s.deletes.push(request.into_inner()));
+        self.change()?;
+        Ok(Response::new(v1::ChangeResponse { revision: 2, changed: true }))
+    }
+
+    async fn delete_service(
+        &self,
+        _: Request<v1::DeleteServiceRequest>,
+    ) -> Result<Response<v1::ChangeResponse>, Status> {
+        self.change()?;
+        Ok(Response::new(v1::ChangeResponse { revision: 2, changed: true }))
+    }
+
+    async fn scale_service(
+        &self,
+        request: Request<v1::ScaleServiceRequest>,
+    ) -> Result<Response<v1::ChangeResponse>, Status> {
+        self.noted(|s| s.scales.push(request.into_inner()));
+        self.change()?;
+        Ok(Response::new(v1::ChangeResponse { revision: 2, changed: true }))
+    }
+
+    async fn get_snapshot(&self, _: Request<v1::GetSnapshotRequest>) -> Result<Response<v1::Snapshot>, Status> {
+        Ok(Response::new(self.snapshots.borrow().clone()))
+    }
+
+    async fn watch_snapshot(
+        &self,
+        _: Request<v1::GetSnapshotRequest>,
+    ) -> Result<Response<Self::WatchSnapshotStream>, Status> {
+        Ok(Response::new(Box::pin(WatchStream::new(self.snapshots.subscribe()).map(Ok))))
+    }
+
+    async fn why(&self, request: Request<v1::WhyRequest>) -> Result<Response<v1::WhyResponse>, Status> {
+        let slot = request.into_inner().slot.map_or("all".to_owned(), |slot| slot.to_string());
+        Ok(Response::new(v1::WhyResponse {
+            now: format!("backing off (slot {slot})"),
+            cause: "exited with code 1".into(),
+            next: "starts again in 2s".into(),
+            detail: vec!["last output:".into(), "  no database".into()],
+        }))
+    }
+
+    async fn logs(&self, _: Request<v1::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        let chunks = self.script.lock().expect("no test panics while it holds it").logs.clone();
+        let (sender, receiver) = tokio::sync::mpsc::channel(16);
+        tokio::spawn(async move {
+            for chunk in chunks {
+                let _ = sender.send(Ok(chunk)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+/// A status that refuses, with its trailer.
+pub fn refusal(field: &str, message: &str, hint: &str) -> Status {
+    let problem = v1::FieldProblem { field: field.into(), message: message.into(), hint: hint.into() };
+    let bytes = v1::Refusal { problems: vec![problem] }.encode_to_vec();
+    let mut status = Status::invalid_argument("the project was refused");
+    status.metadata_mut().insert_bin("wherry-refusal-bin", tonic::metadata::MetadataValue::from_bytes(&bytes));
+    status
+}
+
+/// The moment of all snapshots here.
+pub const NOW: u64 = 1_700_000_100_000;
+
+pub fn key(name: &str) -> Option<v1::ServiceKey> {
+    let (project, service) = name.split_once('/').expect("PROJECT/SERVICE");
+    Some(v1::ServiceKey { project: project.into(), service: service.into() })
+}
+
+/// `service("shop/web", "running", 2, 2)`: replicas, ready.
+pub fn service(name: &str, state: &str, replicas: u32, ready: u32) -> v1::Service {
+    v1::Service {
+        key: key(name),
+        state: state.into(),
+        image: "img:1".into(),
+        replicas,
+        ready,
+        current: ready,
+        generation: 1,
+        created_at_unix_ms: NOW - 90_000,
+        uid: "1-5".into(),
+        ..Default::default()
+    }
+}
+
+/// `task(11, "shop/web.1", "ready")`: it has run for 80 s.
+pub fn task(id: u64, name: &str, state: &str) -> v1::Task {
+    let (of, slot) = name.split_once('.').expect("PROJECT/SERVICE.SLOT");
+    let status = v1::TaskStatus {
+        incarnation: 1,
+        phase: v1::Phase::Running.into(),
+        health: v1::Health::None.into(),
+        container_id: "0123456789abcdef".into(),
+        started_at_unix_ms: Some(NOW - 80_000),
+        ..Default::default()
+    };
+    v1::Task {
+        id,
+        service: key(of),
+        slot: slot.parse().expect("a number"),
+        node: "00000000000000ff".into(),
+        node_name: "alpha".into(),
+        image: "img:1".into(),
+        generation: 1,
+        desired: "run".into(),
+        status: Some(status),
+        addresses: vec![format!("10.210.0.{id}")],
+        state: state.into(),
+        created_at_unix_ms: NOW - 85_000,
+        ..Default::default()
+    }
+}
+
+/// A snapshot of project `shop` on one node, at revision 2.
+pub fn shop(services: Vec<v1::Service>, tasks: Vec<v1::Task>) -> v1::Snapshot {
+    let info = v1::NodeInfo {
+        id: "00000000000000ff".into(),
+        hostname: "alpha".into(),
+        cpu_millis: 2000,
+        memory_bytes: 4 << 30,
+        ..Default::default()
+    };
+    let node = v1::Node { info: Some(info), state: "ready".into(), gateway: "10.210.0.1".into(), ..Default::default() };
+    let project = v1::Project {
+        name: "shop".into(),
+        state: "running".into(),
+        release: 1,
+        applied_at_unix_ms: NOW - 90_000,
+        services: services.len() as u32,
+        uid: "1-5".into(),
+        ..Default::default()
+    };
+    v1::Snapshot {
+        revision: 2,
+        at_unix_ms: NOW,
+        projects: vec![project],
+        services,
+        tasks,
+        nodes: vec![node],
+        ..Default::default()
+    }
+}

@@ -1,0 +1,21 @@
+//! The verbs, one file each. Each takes the session and its arguments and returns an exit code or a failure.
+
+pub mod apply;
+pub mod delete;
+pub mod describe;
+pub mod dev;
+pub mod dns;
+pub mod get;
+pub mod logs;
+pub mod progress;
+pub mod scale;
+pub mod version;
+pub mod wait;
+pub mod why;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod progress_tests;
+#[cfg(test)]
+mod tests;

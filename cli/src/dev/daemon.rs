@@ -1,0 +1,110 @@
+//! The dev cluster as a process of its own: started in a session of its own, waited for, stopped by its id.
+//!
+//! Never kills by name, and no process whose lock it has not seen. Called by `command/dev`.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{Instant, sleep};
+
+use super::cluster::DevConfig;
+use super::home::Home;
+use crate::client::Client;
+use crate::exit::{Exit, Failure};
+
+/// A cluster is up within this, or something is wrong.
+pub const READY_DEADLINE: Duration = Duration::from_secs(30);
+/// A stopped process is gone within this.
+const GONE_DEADLINE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);
+const LOG_LINES: usize = 15;
+
+/// Starts `ctl dev --foreground-daemon` for this cluster, its output going to the log.
+pub fn spawn(home: &Home, config: &DevConfig) -> Result<Child, Failure> {
+    let trouble = |what: &str, e: &std::io::Error| Failure::refused(format!("{what}: {e}"));
+    let program = std::env::current_exe().map_err(|e| trouble("ctl cannot find itself", &e))?;
+    let open = |truncate: bool| {
+        OpenOptions::new().create(true).write(true).truncate(truncate).append(!truncate).mode(0o600).open(home.log())
+    };
+    // Begun anew: what an earlier run said is not about this one. Then appended to, by both streams.
+    open(true).map_err(|e| trouble("the log cannot be written", &e))?;
+    let log = open(false).map_err(|e| trouble("the log cannot be written", &e))?;
+    let log_too = log.try_clone().map_err(|e| trouble("the log cannot be written", &e))?;
+    let mut command = Command::new(program);
+    command.args(["dev", "--foreground-daemon", "--name", &config.name, "--docker", &config.docker]);
+    if let Some(range) = &config.range {
+        command.args(["--range", range]);
+    }
+    // A multi-call binary is told its role by its name.
+    std::os::unix::process::CommandExt::arg0(&mut command, "ctl");
+    command.stdin(Stdio::null()).stdout(log).stderr(log_too).current_dir("/");
+    command.spawn().map_err(|e| trouble("the process in the background cannot be started", &e))
+}
+
+/// In that process: away from the terminal, so that Ctrl-C there does not reach it.
+pub fn leave_terminal() -> Result<(), Failure> {
+    match rustix::process::setsid() {
+        // Already a leader of its own: nothing to leave.
+        Ok(_) | Err(rustix::io::Errno::PERM) => Ok(()),
+        Err(e) => Err(Failure::refused(format!("cannot leave the terminal: {e}"))),
+    }
+}
+
+/// Waits until the node of the cluster is ready; `child` is the process that starts it, when it is ours.
+pub async fn ready(home: &Home, config: &DevConfig, mut child: Option<&mut Child>) -> Result<Client, Failure> {
+    let end = Instant::now() + READY_DEADLINE;
+    let mut last = "its socket is not there".to_owned();
+    while Instant::now() < end {
+        if let Some(status) = child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+            let message = format!("the dev cluster `{}` did not start ({status})", config.name);
+            return Err(Failure::refused(message).lines(home.log_tail(LOG_LINES)));
+        }
+        match attempt(config).await {
+            Ok(client) => return Ok(client),
+            Err(why) => last = why,
+        }
+        sleep(POLL).await;
+    }
+    let message =
+        format!("the dev cluster `{}` is not ready after {} s: {last}", config.name, READY_DEADLINE.as_secs());
+    Err(Failure::new(Exit::TimedOut, message)
+        .lines(home.log_tail(LOG_LINES))
+        .hint(format!("see {}", home.log().display())))
+}
+
+async fn attempt(config: &DevConfig) -> Result<Client, String> {
+    let mut client = Client::connect(&config.api_socket()).await.map_err(|e| e.to_string())?;
+    let (read, change) = (client.read_deadline, client.change_deadline);
+    client.read_deadline = Duration::from_secs(2);
+    let snapshot = client.snapshot("", 0).await.map_err(|e| e.to_string())?;
+    (client.read_deadline, client.change_deadline) = (read, change);
+    if snapshot.nodes.iter().any(|n| n.state == "ready") {
+        return Ok(client);
+    }
+    let reason = snapshot.nodes.iter().map(|n| n.reason.clone()).find(|r| !r.is_empty());
+    Err(reason.map_or("its node has not joined yet".to_owned(), |r| format!("its node is not ready: {r}")))
+}
+
+/// Ends the process that runs the cluster, if one does, and waits until it is gone. Containers stay.
+pub async fn stop(home: &Home) -> Result<(), Failure> {
+    let Some(id) = home.holder() else { return Ok(()) };
+    let failed = |why: String| Failure::refused(format!("process {id} that runs the cluster cannot be stopped: {why}"));
+    let pid = Pid::from_raw(id).ok_or_else(|| failed("it has no valid id".to_owned()))?;
+    match kill_process(pid, Signal::TERM) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(e) => return Err(failed(e.to_string())),
+    }
+    let end = Instant::now() + GONE_DEADLINE;
+    while home.holder() == Some(id) {
+        if Instant::now() >= end {
+            return Err(
+                failed(format!("it still runs after {} s", GONE_DEADLINE.as_secs())).hint(format!("kill -9 {id}"))
+            );
+        }
+        sleep(POLL).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! What the user sees: tables, JSON and YAML on stdout, progress and diagnostics on stderr.
+//!
+//! Never talks to a server. `Terminal` is the only way a command writes, so that tests read what a user would.
+
+pub mod json;
+pub mod progress;
+pub mod style;
+pub mod table;
+pub mod views;
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where a command writes, and what is known of the other end.
+pub struct Terminal {
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
+    /// Columns tables must fit into; `None` when stdout is not a terminal.
+    pub width: Option<usize>,
+    /// Stderr is a terminal that can be redrawn.
+    pub live: bool,
+    /// Lines of that terminal.
+    pub height: usize,
+    /// Stdout is a terminal: `--watch` redraws.
+    pub out_is_terminal: bool,
+    /// Somebody can be asked.
+    pub can_ask: bool,
+}
+
+impl std::fmt::Debug for Terminal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Terminal").field("width", &self.width).field("live", &self.live).finish_non_exhaustive()
+    }
+}
+
+/// A buffer shared with a test.
+#[derive(Debug, Clone, Default)]
+pub struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl Buffer {
+    /// What was written so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+impl Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Terminal {
+    /// The process's own streams. Colours follow NO_COLOR, CLICOLOR, CLICOLOR_FORCE, TERM and whether it is a terminal.
+    pub fn of_process() -> Terminal {
+        let out_is_terminal = io::stdout().is_terminal();
+        let err_is_terminal = io::stderr().is_terminal();
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let width = out_is_terminal.then(|| window(io::stdout()).0);
+        Terminal {
+            width,
+            live: err_is_terminal && !dumb,
+            height: window(io::stderr()).1,
+            out_is_terminal: out_is_terminal && !dumb,
+            can_ask: io::stdin().is_terminal() && err_is_terminal,
+            out: Box::new(anstream::AutoStream::auto(io::stdout())),
+            err: Box::new(anstream::AutoStream::auto(io::stderr())),
+        }
+    }
+
+    /// A terminal that is two buffers, without colours: (terminal, stdout, stderr).
+    pub fn buffered() -> (Terminal, Buffer, Buffer) {
+        let (out, err) = (Buffer::default(), Buffer::default());
+        let terminal = Terminal {
+            out: Box::new(Plain(out.clone())),
+            err: Box::new(Plain(err.clone())),
+            width: None,
+            live: false,
+            height: 24,
+            out_is_terminal: false,
+            can_ask: false,
+        };
+        (terminal, out, err)
+    }
+
+    /// A result, as is.
+    pub fn print(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+
+    /// A line of the result.
+    pub fn line(&mut self, text: &str) -> io::Result<()> {
+        self.print(&format!("{text}\n"))
+    }
+
+    /// Progress or a diagnostic, one line. That nobody reads it is no reason to stop.
+    pub fn say(&mut self, text: &str) {
+        self.whisper(&format!("{text}\n"));
+    }
+
+    /// Progress or a diagnostic, as is.
+    pub fn whisper(&mut self, text: &str) {
+        let _ = self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush());
+    }
+
+    /// Columns of the terminal progress is shown on, read anew because windows change.
+    pub fn progress_width(&self) -> usize {
+        if self.live { window(io::stderr()).0 } else { 120 }
+    }
+}
+
+/// Removes colours on the way into a buffer.
+struct Plain(Buffer);
+
+impl Write for Plain {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let plain = anstream::adapter::strip_bytes(bytes).into_vec();
+        self.0.write_all(&plain)?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Columns and lines of a terminal, 80 and 24 when they are not known.
+fn window(stream: impl std::os::fd::AsFd) -> (usize, usize) {
+    match rustix::termios::tcgetwinsize(stream) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (usize::from(size.ws_col), usize::from(size.ws_row)),
+        _ => (80, 24),
+    }
+}
