@@ -223,14 +223,12 @@ impl Store {
             self.remove_upto(purged.index).map_err(RaftError::io("clean", &self.dir))?;
         }
         let mut last = purged;
-        let mut next = purged.map_or(0, |id| id.index + 1);
-        for found in self.entries(0, u64::MAX) {
+        for (next, found) in (purged.map_or(0, |id| id.index + 1)..).zip(self.entries(0, u64::MAX)) {
             let (entry, bytes) = found.map_err(|broken| broken.refusal(&self.dir))?;
             if entry.log_id.index != next {
                 let cause = format!("entry {} follows where {next} is missing", entry.log_id.index);
                 return Err(RaftError::Damaged { path: self.dir.clone(), what: format!("entry {next}"), cause });
             }
-            next += 1;
             last = Some(entry.log_id);
             meter.count_bytes(bytes as u64);
             held(&self.recent).push(entry, bytes);

@@ -67,17 +67,14 @@ impl StateMachine {
         Ok(applied)
     }
 
-    fn apply_entry(&mut self, entry: Entry) -> Result<Vec<Applied>, StorageError> {
+    fn apply_entry(&mut self, entry: Entry) -> Result<Vec<Applied>, CodecError> {
         let applied = match &entry.payload {
             EntryPayload::Blank => Vec::new(),
             EntryPayload::Membership(members) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), members.clone());
                 Vec::new()
             }
-            EntryPayload::Normal(batch) => self.apply_batch(batch).map_err(|e| {
-                let cause = format!("a command in entry {} was {e}", entry.log_id.index);
-                StorageIoError::apply(entry.log_id, self.fault.report(cause))
-            })?,
+            EntryPayload::Normal(batch) => self.apply_batch(batch)?,
         };
         self.last = Some(entry.log_id);
         Ok(applied)
@@ -98,7 +95,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         let mut answers = Vec::new();
         for entry in entries {
-            answers.push(self.apply_entry(entry)?);
+            let log_id = entry.log_id;
+            answers.push(self.apply_entry(entry).map_err(|e| {
+                let cause = format!("a command in entry {} was {e}", log_id.index);
+                StorageIoError::apply(log_id, self.fault.report(cause))
+            })?);
         }
         if answers.iter().any(|applied| !applied.is_empty()) {
             self.publish();

@@ -102,6 +102,8 @@ async fn writes_reach_all_and_survive_the_loss_of_the_leader() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_fell_behind_the_log_is_sent_a_snapshot() {
     let cluster = Cluster::of_three(SnapshotRule { after_entries: 10, after_bytes: u64::MAX, keep_entries: 2 }).await;
+    let last_logs = || cluster.servers.iter().map(|s| s.metrics().last_log).collect::<BTreeSet<_>>();
+    until("all have the same log", || last_logs().len() == 1).await;
     cluster.network.isolate(ServerId(3));
     let behind = cluster.servers[2].metrics().last_log.unwrap();
     for n in 0..60 {

@@ -95,10 +95,10 @@ fn run_and_kill(dir: &Path, first: u64, writes: u64, delay: Duration) -> Vec<u64
 async fn write_until_killed(dir: &Path, first: u64) {
     let raft = open_leading(options(dir)).await;
     let next = Arc::new(AtomicU64::new(first));
-    let mut writers = Vec::new();
+    let mut writers = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let (raft, next) = (raft.clone(), next.clone());
-        writers.push(tokio::spawn(async move {
+        writers.spawn(async move {
             loop {
                 let n = next.fetch_add(1, Ordering::SeqCst);
                 let applied = raft.propose(None, sample::command(n)).await.unwrap();
@@ -107,11 +107,10 @@ async fn write_until_killed(dir: &Path, first: u64) {
                 writeln!(out, "ack {n} end").unwrap();
                 out.flush().unwrap();
             }
-        }));
+        });
     }
-    for writer in writers {
-        writer.await.unwrap();
-    }
+    // None ends but by failing.
+    writers.join_next().await.unwrap().unwrap();
 }
 
 async fn verify(dir: &Path, acknowledged: &BTreeSet<u64>) {

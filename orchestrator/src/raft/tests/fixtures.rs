@@ -17,11 +17,13 @@ use crate::raft::codec;
 use crate::raft::record::{self, Position, SnapshotRecord, VoteRecord};
 use crate::raft::type_config::{Batch, Encoded, Entry, Proposed, SnapshotMeta, StoredMembership, Vote};
 
+type Check = Box<dyn Fn(&[u8])>;
+
 /// A fixture: its file, the bytes of today's code, and a check that bytes mean what they should.
 struct Fixture {
     name: String,
     today: Vec<u8>,
-    check: Box<dyn Fn(&[u8])>,
+    check: Check,
 }
 
 const REQUEST: RequestId = RequestId { client: 0x0123_4567_89ab_cdef, sequence: 42 };
