@@ -141,8 +141,7 @@ async fn foreground(
 
 async fn stop(session: &mut Session, cluster: Cluster) -> Result<(), Failure> {
     session.terminal.say("\nstopping… (Ctrl-C again leaves at once)");
-    cluster.stop_tasks().await.map_err(|e| Failure::refused(format!("containers could not be stopped: {e:#}")))?;
-    cluster.shutdown().await.map_err(|e| Failure::refused(format!("the cluster did not end well: {e:#}")))?;
+    cluster.stop_with_tasks().await.map_err(|e| Failure::refused(format!("containers could not be stopped: {e:#}")))?;
     session.terminal.say(&paint(DIM, "stopped; data stay. `ctl dev` starts it again, `ctl dev down` removes it"));
     Ok(())
 }
@@ -277,7 +276,7 @@ async fn down(session: &mut Session, args: &DevDownArgs) -> Result<Exit, Failure
         }
         None => daemon::stop(&home).await?,
     }
-    cluster::remove_traces(&config.dir, &config.docker).await.map_err(|e| Failure::refused(format!("{e:#}")))?;
+    cluster::remove_traces(&config).await.map_err(|e| Failure::refused(format!("{e:#}")))?;
     home.remove()?;
     session.terminal.line(&format!("dev cluster {} removed", config.name))?;
     delete::say_kept(session, &kept);

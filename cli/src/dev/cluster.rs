@@ -2,9 +2,13 @@
 //!
 //! The only place of ctl, beside `build`, that names the server and the agent. Called by `command/dev`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{Context, anyhow};
+use orchestrator::server::{RunningServer, ServerConfig};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// What a dev cluster is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,13 +46,73 @@ impl DevConfig {
 #[derive(Debug)]
 pub struct Cluster {
     config: DevConfig,
+    server: RunningServer,
+    agent: Agent,
+}
+
+/// The agent in this process.
+#[derive(Debug)]
+struct Agent {
+    stop: CancellationToken,
+    ended: watch::Receiver<Option<String>>,
+    task: JoinHandle<()>,
 }
 
 /// Starts server and agent; returns when the operators' door is open. The node may still be joining.
 pub async fn start(config: DevConfig) -> anyhow::Result<Cluster> {
-    let cluster = Cluster { config };
-    bail!("the cluster `{}` cannot be started: server and agent are not part of this build", cluster.config.name)
+    let server = orchestrator::server::start(server_config(&config)?).await?;
+    let agent = Agent::start(agent_config(&config));
+    Ok(Cluster { config, server, agent })
 }
+
+fn server_config(config: &DevConfig) -> anyhow::Result<ServerConfig> {
+    Ok(ServerConfig {
+        data_dir: config.server_dir(),
+        api_socket: config.api_socket(),
+        agents_socket: config.agents_socket(),
+        // Beside the server's data, not in it: a copy of the data alone tells no secret.
+        seal_key: config.dir.join("keys").join("seal.key"),
+        bootstrap: true,
+        dev: true,
+        range: config.range.as_deref().map(str::parse).transpose()?,
+        used: orchestrator::routes::used().context("the host's routes cannot be read")?,
+    })
+}
+
+fn agent_config(config: &DevConfig) -> agent::Config {
+    agent::Config {
+        data_dir: config.agent_dir(),
+        door: agent::session::Door::Unix(config.agents_socket()),
+        docker: config.docker.clone(),
+        labels: std::collections::BTreeMap::new(),
+    }
+}
+
+// === impl Agent ===
+
+impl Agent {
+    fn start(config: agent::Config) -> Agent {
+        let stop = CancellationToken::new();
+        let (say, ended) = watch::channel(None);
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let how = match agent::run(config, stopped).await {
+                Ok(()) => "the agent ended".to_owned(),
+                Err(error) => format!("the agent ended: {error}"),
+            };
+            say.send_replace(Some(how));
+        });
+        Agent { stop, ended, task }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        // It ends by itself; a panic in it has been told by `lost`.
+        let _ = self.task.await;
+    }
+}
+
+// === impl Cluster ===
 
 impl Cluster {
     /// Where the operators' door is.
@@ -56,24 +120,35 @@ impl Cluster {
         self.config.api_socket()
     }
 
-    /// Stops all containers with their grace and starts none; data and desired state stay for the next start.
-    pub async fn stop_tasks(&self) -> anyhow::Result<()> {
-        Ok(())
+    /// Ends server and agent, then stops all containers with their grace. Data and what is wanted stay: the next start
+    /// runs them again.
+    pub async fn stop_with_tasks(self) -> anyhow::Result<()> {
+        let config = agent_config(&self.config);
+        self.shutdown().await?;
+        Ok(agent::halt(&config).await?)
     }
 
-    /// Ends server and agent. Containers are left as they are.
+    /// Ends agent and server. Containers are left as they are.
     pub async fn shutdown(self) -> anyhow::Result<()> {
+        self.agent.stop().await;
+        self.server.shutdown().await;
         Ok(())
     }
 
     /// Resolves when server or agent ended by itself, with the reason.
     pub async fn lost(&self) -> anyhow::Error {
-        std::future::pending().await
+        let mut ended = self.agent.ended.clone();
+        tokio::select! {
+            error = self.server.lost() => error.into(),
+            how = ended.wait_for(Option::is_some) => match how {
+                Ok(how) => anyhow!("{}", how.as_deref().unwrap_or("the agent ended")),
+                Err(_) => anyhow!("the agent's task ended without a word"),
+            },
+        }
     }
 }
 
-/// Removes what a stopped cluster left outside its directory: Docker's network, routes. Absent ones are no error.
-pub async fn remove_traces(dir: &Path, docker: &str) -> anyhow::Result<()> {
-    let _ = (dir, docker);
-    Ok(())
+/// Removes what a stopped cluster left outside its directory: containers, Docker's network, mounts. Absent ones are no error.
+pub async fn remove_traces(config: &DevConfig) -> anyhow::Result<()> {
+    Ok(agent::teardown(&agent_config(config)).await?)
 }
