@@ -10,9 +10,13 @@ use std::path::{Path, PathBuf};
 /// What the name of an unfinished file ends with.
 pub(super) const UNFINISHED: &str = ".tmp";
 
-/// Creates a directory that only we may enter, with its parents; sound if it is there already.
+/// Creates a directory that only we may enter, with its parents, durably; sound if it is there already.
 pub(super) fn create_private_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    match dir.parent() {
+        Some(parent) if parent != Path::new("") => sync_dir(parent),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the entries of a directory durable.

@@ -107,11 +107,11 @@ pub struct RaftMetrics {
 // === Opening and closing ===
 
 struct Disk {
-    dir: DataDir,
     id: ServerId,
     store: LogStore,
     snapshots: Snapshots,
     begin: Option<SnapshotRecord>,
+    closed: oneshot::Receiver<()>,
 }
 
 /// Everything that blocks, in the order in which one check relies on the one before.
@@ -120,13 +120,16 @@ fn open_disk(options: &RaftOptions, fault: Fault, meter: Arc<Meter>) -> Result<D
     dir.refuse_lost_log()?;
     let mut store = LogStore::open(&dir.log_dir(), fault, meter)?;
     let is_new = store.server_id().is_none();
-    let (snapshots, begin) = Snapshots::open(&dir.snapshot_dir(), store.purged_index())?;
+    let (mut snapshots, begin) = Snapshots::open(&dir.snapshot_dir(), store.purged_index())?;
     if is_new && begin.is_some() {
         return Err(RaftError::StraySnapshots { path: dir.snapshot_dir() });
     }
     let id = dir.settle(&store, options.new_server_id)?;
     store.cut_only_below(snapshots.reach());
-    Ok(Disk { dir, id, store, snapshots, begin })
+    let (guard, closed) = dir.share();
+    store.hold(guard.clone());
+    snapshots.hold(guard);
+    Ok(Disk { id, store, snapshots, begin, closed })
 }
 
 fn core_config(options: &RaftOptions) -> Result<Arc<openraft::Config>, RaftError> {
@@ -155,9 +158,8 @@ impl RaftHandle {
             let (options, fault, meter) = (options.clone(), fault.clone(), meter.clone());
             tokio::task::spawn_blocking(move || open_disk(&options, fault, meter))
         };
-        let Disk { dir, id, mut store, snapshots, begin } =
+        let Disk { id, store, snapshots, begin, closed } =
             on_disk.await.map_err(|e| RaftError::Fatal { cause: e.to_string() })??;
-        let closed = store.hold_until_closed(dir);
         let machine = StateMachine::new(snapshots.clone(), begin, fault.clone());
         let state = machine.subscribe();
         let network = Network(options.transport.clone());

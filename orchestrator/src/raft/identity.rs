@@ -6,8 +6,10 @@
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use proto::id::ServerId;
+use tokio::sync::oneshot;
 
 use super::disk;
 use super::error::RaftError;
@@ -24,7 +26,20 @@ pub(super) struct DataDir {
     _lock: File,
 }
 
+/// Held by everything that has files open: when the last one is done, the lock goes, and whoever waits is told.
+#[derive(Debug)]
+pub(super) struct Guard {
+    _dir: DataDir,
+    _closed: oneshot::Sender<()>,
+}
+
 impl DataDir {
+    /// Shares the lock; the receiver resolves when nobody holds it any more.
+    pub(super) fn share(self) -> (Arc<Guard>, oneshot::Receiver<()>) {
+        let (closed, on_close) = oneshot::channel();
+        (Arc::new(Guard { _dir: self, _closed: closed }), on_close)
+    }
+
     /// Creates the directory if needed and locks it.
     pub(super) fn claim(path: &Path) -> Result<DataDir, RaftError> {
         disk::create_private_dir(path).map_err(RaftError::io("create", path))?;

@@ -24,13 +24,13 @@ use openraft::{AnyError, LogState, OptionalSend, RaftLogReader};
 use proto::id::ServerId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::codec;
 use super::disk;
 use super::error::RaftError;
 use super::fault::{Fault, held};
-use super::identity::DataDir;
+use super::identity::Guard;
 use super::meter::Meter;
 use super::parts::{self, Broken};
 use super::recent::Recent;
@@ -70,8 +70,8 @@ struct Store {
     dir: PathBuf,
     bounds: Mutex<Bounds>,
     recent: Mutex<Recent>,
-    /// Dropped last: gives the directory back, then tells `shutdown` so.
-    closed: Option<(DataDir, oneshot::Sender<()>)>,
+    /// Dropped last: the files are closed before the directory is given back.
+    guard: Option<Arc<Guard>>,
 }
 
 impl Debug for Store {
@@ -111,13 +111,10 @@ impl LogStore {
             dir: dir.to_owned(),
             bounds: Mutex::default(),
             recent: Mutex::default(),
-            closed: None,
+            guard: None,
         };
         store.sync().map_err(|e| RaftError::io("sync", dir)(e))?;
         disk::sync_dir(dir).map_err(RaftError::io("sync", dir))?;
-        if let Some(parent) = dir.parent() {
-            disk::sync_dir(parent).map_err(RaftError::io("sync", parent))?;
-        }
         let bounds = store.read_through(&meter)?;
         *held(&store.bounds) = bounds;
         Ok(LogStore { store: Arc::new(store), fault, meter, snapshots_reach: None })
@@ -146,14 +143,11 @@ impl LogStore {
         self.snapshots_reach = Some(snapshots_reach);
     }
 
-    /// Keeps the directory locked as long as any clone lives; resolves when none does and the files are closed.
-    /// To be called before it is shared.
-    pub(super) fn hold_until_closed(&mut self, dir: DataDir) -> oneshot::Receiver<()> {
-        let (closed, on_close) = oneshot::channel();
+    /// Keeps the directory locked as long as any clone lives. To be called before it is shared.
+    pub(super) fn hold(&mut self, guard: Arc<Guard>) {
         if let Some(store) = Arc::get_mut(&mut self.store) {
-            store.closed = Some((dir, closed));
+            store.guard = Some(guard);
         }
-        on_close
     }
 
     /// Writes what was put off, so that the next start finds everything.

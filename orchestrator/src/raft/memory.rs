@@ -15,7 +15,11 @@ use super::fault::held;
 use super::handle::PeerDoor;
 use super::leadership::Peer;
 use super::network::{Transport, TransportError};
+use super::snapshot::SnapshotFile;
 use super::type_config::{Snapshot, TypeConfig, Vote};
+
+/// Bytes of a snapshot in one message: small, so that tests send several.
+const PIECE_BYTES: usize = 512;
 
 /// The servers that can reach each other.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +78,20 @@ impl From {
     }
 }
 
+/// As a real network would send it.
+async fn copy_in_pieces(sent: SnapshotFile, received: SnapshotFile) -> std::io::Result<()> {
+    let copied = tokio::task::spawn_blocking(move || {
+        loop {
+            let piece = sent.read_piece(received.len()?, PIECE_BYTES)?;
+            if piece.is_empty() {
+                return Ok(());
+            }
+            received.append(&piece)?;
+        }
+    });
+    copied.await.map_err(std::io::Error::other)?
+}
+
 #[async_trait]
 impl Transport for From {
     async fn append_entries(
@@ -99,6 +117,13 @@ impl Transport for From {
         snapshot: Snapshot,
         timeout: Duration,
     ) -> Result<SnapshotResponse<u64>, TransportError> {
-        self.deliver(to, timeout, |door| async move { door.install_snapshot(vote, snapshot).await }).await
+        self.deliver(to, timeout, |door| async move {
+            let received = door.begin_snapshot().await?;
+            let copy = copy_in_pieces(*snapshot.snapshot, received.clone());
+            copy.await.map_err(|e| TransportError::Unreachable { to: to.id, cause: e.to_string() })?;
+            let snapshot = Snapshot { meta: snapshot.meta, snapshot: Box::new(received) };
+            door.install_snapshot(vote, snapshot).await
+        })
+        .await
     }
 }

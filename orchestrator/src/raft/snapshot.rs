@@ -16,6 +16,7 @@ use super::codec::{self, CodecError};
 use super::disk;
 use super::error::RaftError;
 use super::fault::held;
+use super::identity::Guard;
 use super::record::SnapshotRecord;
 use super::type_config::{Snapshot, SnapshotMeta};
 
@@ -28,6 +29,7 @@ pub(super) struct Snapshots {
     dir: Arc<PathBuf>,
     kept: Arc<Mutex<Kept>>,
     reach: Arc<watch::Sender<u64>>,
+    guard: Option<Arc<Guard>>,
 }
 
 #[derive(Debug, Default)]
@@ -56,8 +58,15 @@ impl Snapshots {
             dir: Arc::new(dir.to_owned()),
             kept: Arc::new(Mutex::new(kept)),
             reach: Arc::new(watch::Sender::new(reach)),
+            guard: None,
         };
         Ok((snapshots, newest))
+    }
+
+    /// Keeps the directory locked as long as any clone lives, one that is just being written included.
+    /// To be called before it is cloned.
+    pub(super) fn hold(&mut self, guard: Arc<Guard>) {
+        self.guard = Some(guard);
     }
 
     /// The first index that no durable snapshot covers.

@@ -21,7 +21,11 @@ async fn bootstraps_once_and_leads_again_after_reopening() {
     assert_eq!(raft.metrics().leader.expect("leads itself").address, "127.0.0.1:7421");
     raft.read_barrier().await.unwrap();
     raft.shutdown().await.unwrap();
-    assert!(matches!(raft.lost().await, RaftError::Stopped));
+    let lost = tokio::spawn({
+        let raft = raft.clone();
+        async move { raft.lost().await }
+    });
+    assert!(matches!(lost.await.unwrap(), RaftError::Stopped));
     assert_eq!(raft.propose(None, sample::command(1)).await, Err(ProposeError::Stopped));
     assert_eq!((raft.leadership().borrow().leading(), raft.now()), (None, None));
 
