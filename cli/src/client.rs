@@ -201,7 +201,7 @@ impl Client {
     /// Creates or changes a project.
     pub async fn apply(&self, project: v1::ProjectSpec) -> Result<v1::ApplyProjectResponse, CallError> {
         let request =
-            v1::ApplyProjectRequest { request: self.next_id(), project: Some(project), expected_release: None };
+            v1::ApplyProjectRequest { request: self.next_id(), project: Some(project), ..Default::default() };
         self.change("applying the project", request, async |mut c, r| c.apply_project(r).await).await
     }
 
