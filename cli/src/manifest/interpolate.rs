@@ -177,8 +177,8 @@ fn name_length(text: &str) -> usize {
 pub struct Findings {
     /// Variables that are not set, with the place that first asked for them.
     pub undefined: BTreeMap<String, Mark>,
-    /// Substitutions that failed.
-    pub faults: Vec<Fault>,
+    /// Substitutions that failed, each with the place of its value.
+    pub faults: Vec<(Mark, Fault)>,
     substituted_bytes: usize,
 }
 
@@ -213,7 +213,7 @@ fn expand_scalar(at: Mark, scalar: &mut Scalar, variables: Variables<'_>, findin
             findings.substituted_bytes += expanded.text.len();
             if findings.substituted_bytes > SUBSTITUTED_MAX_BYTES {
                 let message = format!("substituted values have more than {SUBSTITUTED_MAX_BYTES} bytes in all");
-                findings.faults.push(Fault::new(at, message, ""));
+                findings.faults.push((at, Fault::new(at, message, "")));
             }
             for name in expanded.undefined {
                 findings.undefined.entry(name).or_insert(at);
@@ -222,7 +222,7 @@ fn expand_scalar(at: Mark, scalar: &mut Scalar, variables: Variables<'_>, findin
         }
         Err(refused) => {
             let col = at.col.saturating_add(offset_in_line(scalar, refused.offset));
-            findings.faults.push(Fault::new(Mark { col, ..at }, refused.message, &refused.hint));
+            findings.faults.push((at, Fault::new(Mark { col, ..at }, refused.message, &refused.hint)));
         }
     }
 }

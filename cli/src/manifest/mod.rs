@@ -75,8 +75,8 @@ pub enum Input {
     },
 }
 
-/// What `load` is told.
-#[derive(Debug, Clone)]
+/// What `load` is told. The environment's values are never shown.
+#[derive(Clone)]
 pub struct LoadOptions {
     /// The manifest.
     pub input: Input,
@@ -88,8 +88,19 @@ pub struct LoadOptions {
     pub working_dir: PathBuf,
 }
 
+impl fmt::Debug for LoadOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadOptions")
+            .field("input", &self.input)
+            .field("project_name", &self.project_name)
+            .field("env", &format_args!("{} variables", self.env.len()))
+            .field("working_dir", &self.working_dir)
+            .finish()
+    }
+}
+
 /// A project ready to be sent, but for its blobs' digests and its built images.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
     /// The project. Digests of configs and secrets are empty: see `with_digests`.
     pub spec: ProjectSpec,
@@ -246,14 +257,18 @@ fn at(file: &str, fault: Fault) -> Problem {
 /// The process environment over the `.env` file beside the manifest.
 fn with_dotenv(options: &LoadOptions, cx: &mut Context<'_>) -> BTreeMap<String, String> {
     let path = cx.dir.join(".env");
+    let name = match &options.input {
+        Input::File(file) => file.with_file_name(".env").to_string_lossy().into_owned(),
+        Input::Text { .. } => ".env".to_owned(),
+    };
     let mut merged = BTreeMap::new();
     match cx.sources.read(&path, MANIFEST_MAX_BYTES) {
         Ok(bytes) => {
             let outer = |name: &str| options.env.get(name).cloned();
-            merged.extend(cx.dotenv(".env", &bytes, false, &outer));
+            merged.extend(cx.dotenv(&name, &bytes, false, &outer));
         }
         Err(ReadError::NotFound | ReadError::NotAFile) => {}
-        Err(e) => cx.problem_in(".env", Mark::default(), format!("cannot be read: {e}"), ""),
+        Err(e) => cx.problem_in(&name, Mark::default(), format!("cannot be read: {e}"), ""),
     }
     merged.extend(options.env.clone());
     merged
@@ -264,8 +279,9 @@ fn substitute(root: &mut Node, cx: &mut Context<'_>) {
         let env = &cx.env;
         interpolate::expand_tree(root, &|name| env.get(name).cloned())
     };
-    for fault in findings.faults {
+    for (value, fault) in findings.faults {
         cx.fault(fault);
+        cx.silence(value);
     }
     for (name, at) in findings.undefined {
         cx.notice(at, format!("the variable `{name}` is not set: taken as empty"));

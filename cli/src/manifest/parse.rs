@@ -79,10 +79,20 @@ fn scan_fault(text: &str, error: &ScanError) -> Fault {
 
 fn plain_words(error: &ScanError) -> String {
     match error.kind() {
-        ErrorKind::MappingValueNotAllowed => "a `:` cannot stand here".into(),
+        ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => "a `:` cannot stand here".into(),
         ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => "a key needs a `:` on its line".into(),
         ErrorKind::UnclosedQuotedScalar => "a quote is not closed".into(),
+        ErrorKind::InvalidQuotedScalarIndent => {
+            "a quote is not closed, or the text goes on in a line that is not indented".into()
+        }
         ErrorKind::InvalidIndentation => "the indentation fits no line above".into(),
+        ErrorKind::ExpectedBlockMappingKey => "a key is expected here".into(),
+        ErrorKind::ExpectedBlockSequenceEntry => "a `- ` is expected here".into(),
+        ErrorKind::ExpectedFlowMappingSeparator => "a `,` or a `}` is expected here".into(),
+        ErrorKind::ExpectedFlowSequenceSeparator => "a `,` or a `]` is expected here".into(),
+        ErrorKind::UnclosedFlowCollection { open } => format!("a `{open}` is not closed"),
+        ErrorKind::MismatchedFlowCollectionEnd { open, close } => format!("a `{open}` is closed by `{close}`"),
+        ErrorKind::MisplacedFlowCollectionEnd => "a closing bracket has no opening one".into(),
         _ => error.info(),
     }
 }
@@ -90,9 +100,10 @@ fn plain_words(error: &ScanError) -> String {
 fn plain_hint(kind: &ErrorKind) -> &'static str {
     match kind {
         ErrorKind::MappingValueNotAllowed => "look at the indentation, or put a text that holds `: ` in quotes",
+        ErrorKind::InvalidColonPlacement => "is a bracket or a quote above not closed?",
         ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => "write `key: value`",
-        ErrorKind::ExpectedBlockMappingKey | ErrorKind::InvalidIndentation => {
-            "keys of one map start in the same column"
+        ErrorKind::ExpectedBlockMappingKey | ErrorKind::ExpectedBlockSequenceEntry | ErrorKind::InvalidIndentation => {
+            "keys of one map, and items of one list, start in the same column"
         }
         _ => "",
     }

@@ -12,6 +12,9 @@ use super::super::tree::Mark;
 use super::context::Context;
 use super::service::Service;
 
+/// Services shown of a circle of dependencies; of a larger one the middle is left out.
+const CIRCLE_SHOWN: usize = 12;
+
 /// Runs all checks over the services in the order of the file.
 pub fn check(cx: &mut Context<'_>, services: &mut [Service]) {
     ports(cx, services);
@@ -21,14 +24,21 @@ pub fn check(cx: &mut Context<'_>, services: &mut [Service]) {
     restarts(cx, services);
 }
 
+/// A host port that is taken.
+struct Claim<'s> {
+    ip: Option<IpAddr>,
+    service: &'s ServiceName,
+    at: Mark,
+}
+
 fn ports(cx: &mut Context<'_>, services: &[Service]) {
-    let mut taken: BTreeMap<(u16, Protocol), Vec<(Option<IpAddr>, &ServiceName, Mark)>> = BTreeMap::new();
+    let mut taken: BTreeMap<(u16, Protocol), Vec<Claim<'_>>> = BTreeMap::new();
     for service in services {
         for (port, at) in service.ports.iter().filter(|(port, _)| port.published != 0) {
             let same = taken.entry((port.published, port.protocol)).or_default();
-            match same.iter().find(|(ip, ..)| overlaps(*ip, port.host_ip)) {
-                Some((ip, other, first)) => port_twice(cx, port, *at, *ip, other, *first),
-                None => same.push((port.host_ip, &service.name, *at)),
+            match same.iter().find(|claim| overlaps(claim.ip, port.host_ip)) {
+                Some(claim) => port_twice(cx, port, *at, claim),
+                None => same.push(Claim { ip: port.host_ip, service: &service.name, at: *at }),
             }
         }
     }
@@ -40,26 +50,17 @@ fn overlaps(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
     a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
 }
 
-fn port_twice(
-    cx: &mut Context<'_>,
-    port: &PortSpec,
-    at: Mark,
-    other_ip: Option<IpAddr>,
-    other: &ServiceName,
-    first: Mark,
-) {
+fn port_twice(cx: &mut Context<'_>, port: &PortSpec, at: Mark, claim: &Claim<'_>) {
     let shown = |ip: Option<IpAddr>| match ip {
         None => String::new(),
         Some(IpAddr::V4(ip)) => format!("{ip}:"),
         Some(IpAddr::V6(ip)) => format!("[{ip}]:"),
     };
     let number = format!("{}/{}", port.published, port.protocol.as_str());
-    let before = if other_ip == port.host_ip { String::new() } else { format!(" as {}{number}", shown(other_ip)) };
-    let message = format!(
-        "host port {}{number} is already published{before} by `{other}` on line {}",
-        shown(port.host_ip),
-        first.line
-    );
+    let before = if claim.ip == port.host_ip { String::new() } else { format!(" as {}{number}", shown(claim.ip)) };
+    let address = shown(port.host_ip);
+    let (other, line) = (claim.service, claim.at.line);
+    let message = format!("host port {address}{number} is already published{before} by `{other}` on line {line}");
     cx.problem(at, message, "publish another port, or on another address");
 }
 
@@ -114,7 +115,13 @@ fn cycles(cx: &mut Context<'_>, services: &[Service]) {
 }
 
 fn circle<'s>(cx: &mut Context<'_>, path: impl Iterator<Item = &'s ServiceName>, back_to: &ServiceName, at: Mark) {
+    if cx.is_full() {
+        return;
+    }
     let mut names: Vec<&str> = path.skip_while(|name| *name != back_to).map(ServiceName::as_str).collect();
+    if names.len() > CIRCLE_SHOWN {
+        names.splice(CIRCLE_SHOWN / 2..names.len() - CIRCLE_SHOWN / 2, ["..."]);
+    }
     names.push(back_to.as_str());
     cx.problem(
         at,

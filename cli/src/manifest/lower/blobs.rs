@@ -149,12 +149,12 @@ fn file(cx: &mut Context<'_>, item: &Field<'_>, kind: BlobKind, declared: &Decla
 }
 
 fn is_declared(cx: &mut Context<'_>, field: &Field<'_>, name: &str, kind: BlobKind, declared: &Declared<'_>) -> bool {
-    let known = declared.blobs.get(&kind).map(Vec::as_slice).unwrap_or_default();
-    let is_known = known.contains(&name);
+    let known = declared.blobs.get(&kind);
+    let is_known = known.is_some_and(|names| names.contains(name));
     if !is_known {
         let word = kind_word(kind);
         let declare = format!("declare it under the top-level `{word}s:`");
-        cx.undefined(field.node.at, word, name, &declare, known.iter().copied());
+        cx.undefined(field.node.at, word, name, &declare, known.into_iter().flatten().copied());
     }
     is_known
 }

@@ -23,6 +23,7 @@ pub struct Context<'a> {
     file: Arc<str>,
     problems: BTreeSet<(bool, Problem)>,
     problems_left_out: usize,
+    silenced: BTreeSet<Mark>,
     notices: BTreeSet<(bool, Notice)>,
 }
 
@@ -60,9 +61,9 @@ impl<'a> Fields<'a> {
         self.entries.iter().any(|e| e.key == key)
     }
 
-    /// All entries, for maps whose keys are names; `x-` keys are free.
+    /// All entries, for maps whose keys are names: there a name that begins with `x-` is a name like any other.
     pub fn all(&self) -> impl Iterator<Item = (&'a str, Field<'a>)> {
-        self.entries.iter().filter(|e| !e.key.starts_with("x-")).map(|e| (e.key.as_str(), self.field(e)))
+        self.entries.iter().map(|e| (e.key.as_str(), self.field(e)))
     }
 
     fn field(&self, entry: &'a Entry) -> Field<'a> {
@@ -102,19 +103,28 @@ impl<'a> Context<'a> {
             file: file.clone(),
             problems: BTreeSet::new(),
             problems_left_out: 0,
+            silenced: BTreeSet::new(),
             notices: BTreeSet::new(),
         }
     }
 
+    /// Lets further problems of a value pass in silence: what is wrong with it is said, and its text is not what it will be.
+    pub fn silence(&mut self, value: Mark) {
+        self.silenced.insert(value);
+    }
+
     /// A problem in the manifest.
     pub fn problem(&mut self, at: Mark, message: impl Into<String>, hint: &str) {
+        if self.silenced.contains(&at) {
+            return;
+        }
         let file = self.file.clone();
         self.problem_in(&file, at, message, hint);
     }
 
     /// A problem in any file.
     pub fn problem_in(&mut self, file: &str, at: Mark, message: impl Into<String>, hint: &str) {
-        if self.problems.len() >= PROBLEMS_KEPT {
+        if self.is_full() {
             self.problems_left_out += 1;
             return;
         }
@@ -154,7 +164,12 @@ impl<'a> Context<'a> {
 
     /// What was probably meant; silent when so much is wrong that nobody will read it.
     pub fn suggest<'w>(&self, word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-        if self.problems.len() >= PROBLEMS_KEPT { None } else { nearest(word, known) }
+        if self.is_full() { None } else { nearest(word, known) }
+    }
+
+    /// Whether further problems are only counted.
+    pub fn is_full(&self) -> bool {
+        self.problems.len() >= PROBLEMS_KEPT
     }
 
     /// `expected X, found Y`.
@@ -195,10 +210,17 @@ impl<'a> Context<'a> {
     pub fn filled_text<'n>(&mut self, field: &Field<'n>) -> Option<&'n str> {
         let text = self.text(field)?;
         if text.trim().is_empty() {
-            self.problem(field.node.at, format!("`{}` is empty", field.path), "");
+            self.empty(field, "");
             return None;
         }
         Some(text)
+    }
+
+    /// A value that is empty, perhaps because a variable is.
+    pub fn empty(&mut self, field: &Field<'_>, hint: &str) {
+        let by_variable = matches!(&field.node.value, Value::Scalar(s) if s.substituted);
+        let hint = if by_variable { "a variable in it is empty or not set" } else { hint };
+        self.problem(field.node.at, format!("`{}` is empty", field.path), hint);
     }
 
     /// A boolean.

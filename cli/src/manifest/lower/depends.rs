@@ -31,7 +31,7 @@ pub fn depends_on(
     };
     for (name, at, dependency) in written {
         let Some(dependency) = dependency else { continue };
-        if declared.services.contains(&name.as_str()) {
+        if declared.services.contains(name.as_str()) {
             // A name that is declared but not valid is a problem where it is declared.
             let Ok(name) = name.parse::<ServiceName>() else { continue };
             if let Some((_, first)) = found.insert(name.clone(), (dependency, at)) {

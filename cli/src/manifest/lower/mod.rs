@@ -16,7 +16,7 @@ mod ports;
 mod service;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::id::{ProjectName, ServiceName};
 use proto::limits::SERVICES_PER_PROJECT_MAX;
@@ -31,13 +31,13 @@ pub struct Declared<'a> {
     /// The project's name, when it has one.
     project: Option<&'a ProjectName>,
     /// Names under `services:`, also of those that are wrong.
-    services: Vec<&'a str>,
+    services: BTreeSet<&'a str>,
     /// Names under `volumes:`.
-    volumes: Vec<&'a str>,
+    volumes: BTreeSet<&'a str>,
     /// Names under `networks:`.
-    networks: Vec<&'a str>,
+    networks: BTreeSet<&'a str>,
     /// Names under `configs:` and `secrets:`.
-    blobs: BTreeMap<BlobKind, Vec<&'a str>>,
+    blobs: BTreeMap<BlobKind, BTreeSet<&'a str>>,
 }
 
 /// A project and what belongs to it.
@@ -130,12 +130,10 @@ fn all_services(cx: &mut Context<'_>, field: &Field<'_>, declared: &Declared<'_>
     entries.all().filter_map(|(name, field)| service::service(cx, name, &field, declared)).collect()
 }
 
-fn names_in<'a>(field: Option<&Field<'a>>) -> Vec<&'a str> {
+fn names_in<'a>(field: Option<&Field<'a>>) -> BTreeSet<&'a str> {
     match field.map(|f| &f.node.value) {
-        Some(Value::Map(entries)) => {
-            entries.iter().map(|e| e.key.as_str()).filter(|key| !key.starts_with("x-")).collect()
-        }
-        _ => Vec::new(),
+        Some(Value::Map(entries)) => entries.iter().map(|e| e.key.as_str()).collect(),
+        _ => BTreeSet::new(),
     }
 }
 

@@ -73,7 +73,7 @@ pub fn joined(cx: &mut Context<'_>, service: &mut Fields<'_>, declared: &Declare
     };
     let mut names = BTreeSet::new();
     for (name, at) in written {
-        if name == DEFAULT || declared.networks.contains(&name.as_str()) {
+        if name == DEFAULT || declared.networks.contains(name.as_str()) {
             names.insert(name);
         } else {
             let known = declared.networks.iter().copied().chain([DEFAULT]);

@@ -107,7 +107,7 @@ fn image(
         let text = cx.text(field)?.trim();
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
         if text.is_empty() {
-            cx.problem(field.node.at, format!("`{}` is empty", field.path), "name an image, such as `nginx:1.27`");
+            cx.empty(field, "name an image, such as `nginx:1.27`");
         } else if !text.chars().all(allowed) || !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
             let message = format!("`{}`: `{}` is not the name of an image", field.path, shorten(text));
             cx.problem(field.node.at, message, "write `NAME:TAG`, such as `nginx:1.27`");

@@ -159,7 +159,7 @@ fn bind(cx: &mut Context<'_>, field: &Field<'_>, path: &str, create: bool) -> Op
 }
 
 fn volume(cx: &mut Context<'_>, field: &Field<'_>, name: &str, declared: &Declared<'_>) -> Option<MountSource> {
-    if declared.volumes.contains(&name) {
+    if declared.volumes.contains(name) {
         return Some(MountSource::Volume { name: name.to_owned() });
     }
     let declare = "declare it under the top-level `volumes:`, or begin a host path with `./`";
