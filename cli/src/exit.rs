@@ -45,6 +45,8 @@ pub struct Failure {
     pub exit: Exit,
     /// One line: the thing and what is wrong with it. Empty: say nothing (a closed pipe).
     pub message: String,
+    /// Problems at their places, `file:line:col: what`, said first and as they are, so that editors find them.
+    pub places: Vec<String>,
     /// More lines, such as the last log lines.
     pub detail: Vec<String>,
     /// What to do, one line each.
@@ -60,7 +62,7 @@ impl fmt::Display for Failure {
 impl Failure {
     /// A failure with this exit code.
     pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure { exit, message: message.into(), detail: Vec::new(), hints: Vec::new() }
+        Failure { exit, message: message.into(), places: Vec::new(), detail: Vec::new(), hints: Vec::new() }
     }
 
     /// Refused or failed.
@@ -77,6 +79,13 @@ impl Failure {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Failure {
         self.hints.push(hint.into());
+        self
+    }
+
+    /// The same with problems at their places.
+    #[must_use]
+    pub fn at(mut self, places: impl IntoIterator<Item = String>) -> Failure {
+        self.places.extend(places);
         self
     }
 

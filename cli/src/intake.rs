@@ -8,7 +8,7 @@ use std::path::Path;
 use proto::limits::MANIFEST_MAX_BYTES;
 
 use crate::client::CallError;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::manifest::{self, Disk, Input, LoadOptions, Loaded};
 use crate::name::plural;
 use crate::output::style::{BOLD, DIM, paint};
@@ -53,8 +53,7 @@ fn stdin() -> Result<Vec<u8>, Failure> {
 fn refuse(problems: &[manifest::Problem]) -> Failure {
     let count = problems.len();
     let message = format!("the manifest has {count} problem{}; nothing was sent", plural(count as u64));
-    let lines = problems.iter().flat_map(|p| p.to_string().lines().map(str::to_owned).collect::<Vec<_>>());
-    Failure::refused(message).lines(lines)
+    Failure::refused(message).at(problems.iter().map(ToString::to_string))
 }
 
 /// Says the notices, once, on stderr.
@@ -83,7 +82,7 @@ pub fn locate(error: CallError, loaded: &Loaded) -> Failure {
             lines.push(format!("  hint: {}", problem.hint));
         }
     }
-    Failure::new(Exit::Refused, message).lines(lines)
+    Failure::refused(message).at(lines)
 }
 
 /// The project of the Compose file in the working directory, if there is one and it can be read.

@@ -4,6 +4,8 @@
 //! the operators' door, `output/` what is seen, `dev/` the one-node cluster: the only room that reaches server and agent.
 
 pub mod args;
+#[cfg(test)]
+mod args_tests;
 pub mod client;
 pub mod command;
 pub mod dev;
@@ -102,6 +104,9 @@ fn usage(error: &clap::Error) -> ExitCode {
 pub fn report(terminal: &mut Terminal, failure: &Failure) {
     if failure.message.is_empty() {
         return;
+    }
+    for place in &failure.places {
+        terminal.say(place);
     }
     terminal.say(&format!("{} {}", paint(BAD, "error:"), failure.message));
     for line in &failure.detail {

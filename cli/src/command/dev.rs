@@ -2,6 +2,7 @@
 //!
 //! Reads like a table of contents; directory, lock, checks and processes are in `dev/`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::name::{self, Found};
 use crate::output::style::{BOLD, DIM, paint};
 use crate::place::{self, DEFAULT_DEV};
 use crate::session::Session;
+use crate::time::now_ms;
 
 const WAITING: Waiting = Waiting { no_wait: false, timeout: Duration::from_secs(300) };
 const DOWN_TIMEOUT: Duration = Duration::from_secs(120);
@@ -95,14 +97,14 @@ async fn beside(session: &mut Session, client: &Client, loaded: Option<Loaded>, 
         session.terminal.say(&format!("{} {ctl} apply -f compose.yaml", paint(DIM, "next:")));
         return Ok(Exit::Done);
     };
-    let project = loaded.spec.name.to_string();
+    let (project, since) = (loaded.spec.name.to_string(), now_ms());
     let exit = apply::send(session, client, loaded, WAITING).await?;
     if detach || exit != Exit::Done {
         return Ok(exit);
     }
     session.terminal.say(&paint(DIM, "following its output; Ctrl-C stops following only"));
     tokio::select! {
-        failure = follow(session, client, &project) => failure.map(|()| Exit::Done),
+        failure = follow(session, client, &project, since) => failure.map(|()| Exit::Done),
         _ = tokio::signal::ctrl_c() => Ok(Exit::Done),
     }
 }
@@ -119,10 +121,12 @@ async fn foreground(
     let mut end = EndSignals::new()?;
     session.terminal.say(&format!("starting dev cluster {}", paint(BOLD, &config.name)));
     let cluster = cluster::start(config.clone()).await.map_err(|e| start_failed(&config, &e))?;
+    // Ctrl-C is looked at first: it ends the cluster, not only the waiting within `live`.
     let lived = tokio::select! {
-        lived = live(session, home, &config, loaded) => lived.map(|()| Exit::Done),
-        error = cluster.lost() => Err(Failure::refused(format!("the cluster ended: {error:#}"))),
+        biased;
         () = end.next() => Ok(Exit::Interrupted),
+        error = cluster.lost() => Err(Failure::refused(format!("the cluster ended: {error:#}"))),
+        lived = live(session, home, &config, loaded) => lived.map(|()| Exit::Done),
     };
     let exit = lived?;
     let again = async {
@@ -158,7 +162,7 @@ async fn live(session: &mut Session, home: &Home, config: &DevConfig, loaded: Op
         ));
         return std::future::pending().await;
     };
-    let project = loaded.spec.name.to_string();
+    let (project, since) = (loaded.spec.name.to_string(), now_ms());
     match apply::send(session, &client, loaded, WAITING).await {
         // The signal that ended the waiting ends the cluster too, by the caller.
         Ok(Exit::Interrupted) => return std::future::pending().await,
@@ -166,24 +170,31 @@ async fn live(session: &mut Session, home: &Home, config: &DevConfig, loaded: Op
         Err(failure) => crate::report(&mut session.terminal, &failure),
     }
     session.terminal.say(&paint(DIM, "following its output; Ctrl-C stops the containers, data stay"));
-    follow(session, &client, &project).await
+    follow(session, &client, &project, since).await
 }
 
-/// Prints the output of all services of a project, also of those that come later.
-async fn follow(session: &mut Session, client: &Client, project: &str) -> Result<(), Failure> {
+/// Prints what all services of a project write since `since_unix_ms`, also those that come later.
+async fn follow(session: &mut Session, client: &Client, project: &str, since_unix_ms: u64) -> Result<(), Failure> {
     let (sender, mut chunks) = mpsc::channel::<Chunk>(64);
-    let mut readers: std::collections::BTreeMap<String, AbortOnDropHandle<()>> = std::collections::BTreeMap::new();
+    let mut readers: BTreeMap<String, AbortOnDropHandle<()>> = BTreeMap::new();
     let mut watch = Watch::new(client, project, 0);
     let mut printer = Printer::new(true, false);
     loop {
         tokio::select! {
             snapshot = watch.next() => {
-                let keys: Vec<v1::ServiceKey> = snapshot?.services.into_iter().filter_map(|s| s.key).filter(|k| k.project == project).collect();
-                readers.retain(|name, _| keys.iter().any(|k| k.service == *name));
-                for key in keys {
-                    let query = v1::LogQuery { follow: true, tail: None, since_unix_ms: None };
-                    let name = key.service.clone();
-                    readers.entry(name).or_insert_with(|| spawn(client.clone(), Found { key, slot: None }, query, sender.clone()));
+                let keys = snapshot?.services.into_iter().filter_map(|s| s.key).filter(|k| k.project == project);
+                let services: BTreeSet<String> = keys.map(|k| k.service).collect();
+                readers.retain(|service, _| services.contains(service));
+                for service in services {
+                    // A reader that ended is begun again, from now on.
+                    let since = match readers.get(&service) {
+                        Some(reader) if reader.is_finished() => now_ms(),
+                        Some(_) => continue,
+                        None => since_unix_ms,
+                    };
+                    let query = v1::LogQuery { follow: true, tail: None, since_unix_ms: Some(since) };
+                    let key = v1::ServiceKey { project: project.to_owned(), service: service.clone() };
+                    readers.insert(service, spawn(client.clone(), Found { key, slot: None }, query, sender.clone()));
                 }
             }
             // A service that has just gone has no output: that is no reason to end.

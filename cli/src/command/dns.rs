@@ -273,4 +273,45 @@ mod tests {
         let (_, kind) = question("_http._tcp.web.shop", None, &Scope::default(), &snapshot()).expect("a service");
         assert_eq!(kind, RecordType::SRV);
     }
+
+    /// The answer to `packet`, with one address unless it is cut short.
+    fn answer(packet: &[u8], truncated: bool) -> Vec<u8> {
+        let mut message = Message::from_vec(packet).expect("a question").into_response();
+        message.metadata.truncation = truncated;
+        let name = message.queries[0].name.clone();
+        let address = hickory_proto::rr::RData::A(hickory_proto::rr::rdata::A::new(10, 210, 0, 11));
+        if !truncated {
+            message.add_answer(Record::from_rdata(name, 1, address));
+        }
+        message.to_vec().expect("encodes")
+    }
+
+    #[tokio::test]
+    async fn an_answer_cut_short_is_asked_for_over_tcp() {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.expect("binds");
+        let server = udp.local_addr().expect("has an address");
+        let tcp = tokio::net::TcpListener::bind(server).await.expect("binds");
+        tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            let (length, from) = udp.recv_from(&mut buffer).await.expect("a question");
+            let _ = udp.send_to(&answer(&buffer[..length], true), from).await;
+            let (mut stream, _) = tcp.accept().await.expect("the same again");
+            let length = usize::from(stream.read_u16().await.expect("a length"));
+            stream.read_exact(&mut buffer[..length]).await.expect("a question");
+            let whole = answer(&buffer[..length], false);
+            stream.write_u16(whole.len() as u16).await.expect("writes");
+            stream.write_all(&whole).await.expect("writes");
+        });
+        let name = Name::from_str("web.shop.svc.cluster.local.").expect("a name");
+        let message = ask(server, &name, RecordType::A).await.expect("an answer");
+        let (mut session, out, err) = crate::command::fake::session("/".into(), None);
+        let exit = show(&mut session, &message, &name, RecordType::A, "alpha").expect("has records");
+        assert_eq!(exit, Exit::Done);
+        let want = "\
+NAME                         TTL  TYPE  DATA
+web.shop.svc.cluster.local.  1    A     10.210.0.11
+";
+        assert_eq!(out.text(), want);
+        assert_eq!(err.text(), "web.shop.svc.cluster.local. A: NOERROR, from alpha\n");
+    }
 }

@@ -14,7 +14,7 @@ pub mod wait;
 pub mod why;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod progress_tests;
 #[cfg(test)]

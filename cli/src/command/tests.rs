@@ -87,7 +87,7 @@ async fn a_manifest_with_problems_is_not_sent() {
     let mut world = empty_world();
     world.compose("name: shop\nservices:\n  web:\n    imagee: img:1\n");
     assert_eq!(world.ctl("apply").await, 1);
-    assert!(world.err.text().contains("compose.yaml:4:5: "), "{}", world.err.text());
+    assert!(world.err.text().contains("\ncompose.yaml:4:5: "), "{}", world.err.text());
     assert!(world.err.text().contains("nothing was sent"), "{}", world.err.text());
     assert!(world.script(|s| s.applies.is_empty()));
 }
@@ -105,9 +105,9 @@ async fn a_refusal_is_shown_at_its_place_in_the_file() {
     world.script(|s| s.refusals.push_back(refusal("services.web.deploy", "too many replicas", "at most 1")));
     assert_eq!(world.ctl("apply").await, 1);
     let want = "\
+compose.yaml:5:5: services.web.deploy: too many replicas
+  hint: at most 1
 error: the project was refused
-  compose.yaml:5:5: services.web.deploy: too many replicas
-    hint: at most 1
 ";
     assert!(world.err.text().ends_with(want), "{}", world.err.text());
 }

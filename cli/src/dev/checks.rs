@@ -48,3 +48,33 @@ async fn ping(path: &str) -> std::io::Result<()> {
         _ => Err(std::io::Error::other(format!("it said {:?}", String::from_utf8_lossy(&head)))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of an engine that answers so.
+    async fn judged(answer: &'static [u8]) -> Result<(), String> {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("docker.sock");
+        let listener = tokio::net::UnixListener::bind(&path).expect("can listen");
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("somebody comes");
+            let mut question = [0; 16];
+            let _ = stream.read_exact(&mut question).await;
+            let _ = stream.write_all(answer).await;
+        });
+        docker(&format!("unix://{}", path.display())).await.map_err(|failure| failure.message)
+    }
+
+    #[tokio::test]
+    async fn an_engine_must_say_that_it_is_well() {
+        assert_eq!(judged(b"HTTP/1.0 200 OK\r\n\r\nOK").await, Ok(()));
+        let sick = judged(b"HTTP/1.0 500 Internal Server Error\r\n\r\n").await.expect_err("it is not well");
+        assert!(sick.contains("HTTP/1.0 500"), "{sick}");
+        assert!(judged(b"").await.is_err());
+        assert_eq!(docker("tcp://1.2.3.4:2375").await.expect_err("no socket").exit, crate::exit::Exit::Usage);
+        let absent = docker("unix:///nonexistent/docker.sock").await.expect_err("nobody");
+        assert!(absent.hints[0].contains("--docker"), "{:?}", absent.hints);
+    }
+}

@@ -108,3 +108,40 @@ pub async fn stop(home: &Home) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::fake::{World, service, shop};
+
+    fn config(dir: &std::path::Path) -> (Home, DevConfig) {
+        let config = DevConfig { name: "t".into(), dir: dir.to_owned(), range: None, docker: String::new() };
+        (Home::new(config.dir.clone()), config)
+    }
+
+    #[tokio::test]
+    async fn ready_is_when_the_node_is() {
+        let mut joining = shop(vec![service("shop/web", "running", 1, 1)], vec![]);
+        joining.nodes[0].state = "down".into();
+        let world = World::new(joining);
+        let (home, config) = config(&world.session.dir);
+        let snapshots = world.fake.snapshots.clone();
+        let waiting = ready(&home, &config, None);
+        tokio::pin!(waiting);
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut waiting).await;
+        assert!(early.is_err(), "a node that is down is not ready");
+        snapshots.send_modify(|snapshot| snapshot.nodes[0].state = "ready".into());
+        waiting.await.expect("ready now");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_at_once_is_told_with_its_log() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (home, config) = config(dir.path());
+        std::fs::write(home.log(), "first\nport 53 is taken\n").expect("writes");
+        let mut child = Command::new("false").spawn().expect("starts");
+        let failure = ready(&home, &config, Some(&mut child)).await.expect_err("it ended");
+        assert!(failure.message.contains("did not start"), "{}", failure.message);
+        assert_eq!(failure.detail, ["  | first", "  | port 53 is taken"]);
+    }
+}

@@ -172,7 +172,7 @@ pub enum Any {
     /// A service.
     Service(Service),
     /// A task.
-    Task(Task),
+    Task(Box<Task>),
     /// A volume.
     Volume(Volume),
 }

@@ -88,6 +88,9 @@ fn row(line: &Line, name_width: usize, width: usize) -> String {
     let head_width = 2 + 2 + name_width + 2 + line.state.width() + 1 + line.count.width() + 2;
     let reason = cut(&one_line(&line.reason), width.saturating_sub(head_width + 1).max(1));
     let reason = if width > head_width + 4 { paint(DIM, &reason) } else { String::new() };
+    if head_width >= width {
+        return cut(&format!("  {mark} {}  {} {}", line.name, line.state, line.count), width.saturating_sub(1));
+    }
     format!("  {} {}{gap}  {} {}  {reason}", paint(style, mark), line.name, paint(style, &line.state), line.count)
 }
 
