@@ -224,7 +224,7 @@ impl Judge {
             for task in self.current(snapshot, name) {
                 found.extend(self.of_task(task, snapshot.at_unix_ms, now_ms, alone, old_ready));
             }
-            if unplaceable(&service.reason) {
+            if service.unplaced > 0 {
                 found.push((Kind::Unplaceable, about(subject.clone(), &service.reason)));
             } else if service.state == "failed" && self.current(snapshot, name).all(|t| t.state != "failed") {
                 found.push((Kind::Ended, about(subject.clone(), &service.reason)));
@@ -262,9 +262,6 @@ impl Judge {
             let pull = status.message.contains("cannot be pulled") || words.contains("cannot be pulled");
             let kind = if pull { Kind::Pull } else { Kind::Prepare };
             return vec![(kind, trouble(words.to_owned()))];
-        }
-        if unplaceable(words) {
-            return vec![(Kind::Unplaceable, trouble(words.to_owned()))];
         }
         if status.failures_in_a_row >= CRASHES {
             let told = trouble(crash_words(&status, words));
@@ -314,11 +311,6 @@ fn incarnation(task: &v1::Task) -> (u64, u32) {
 
 fn failures(task: &v1::Task) -> u32 {
     task.status.as_ref().map_or(0, |s| s.failures_in_a_row)
-}
-
-/// The server's words for a task that fits on no node begin so.
-fn unplaceable(reason: &str) -> bool {
-    reason.starts_with("no node")
 }
 
 fn port_problem(port: &v1::PublishedPort) -> String {

@@ -195,7 +195,7 @@ fn a_passing_trouble_is_not_believed_and_a_lasting_one_is() {
 #[test]
 fn what_fits_on_no_node_fails() {
     let reason = "no node has 8 processors free: 1 of 1 too small";
-    let web = v1::Service { reason: reason.into(), ..service("shop/web", "waiting", 1, 0) };
+    let web = v1::Service { reason: reason.into(), unplaced: 1, ..service("shop/web", "failed", 1, 0) };
     let snapshot = shop(vec![web], vec![]);
     let mut judge = Judge::new(goal(&[("web", 1)]));
     assert_eq!(judge.judge(&snapshot, 0), Verdict::Wait);

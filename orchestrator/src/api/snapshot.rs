@@ -73,6 +73,7 @@ fn service_view(state: &State, service: &Service) -> v1::Service {
         uid: service.uid.to_string(),
         modified: service.modified.0,
         created_at_unix_ms: service.created_at.0,
+        unplaced: explain::unplaced(state, service),
     }
 }
 

@@ -195,6 +195,14 @@ fn worst(state: &State, service: &Service) -> Option<(bool, String)> {
     worst
 }
 
+/// How many slots of a service have no task because no node can hold one now.
+pub fn unplaced(state: &State, service: &Service) -> u32 {
+    let is_filled = |slot: Slot| state.tasks_of(&service.key).any(|t| t.slot == slot && t.is_wanted());
+    let empty = super::reconcile::slot_order(service.spec.replicas).filter(|slot| !is_filled(*slot)).count();
+    let cannot = empty > 0 && !service.removing && unplaceable(state, service).is_some();
+    if cannot { u32::try_from(empty).unwrap_or(u32::MAX) } else { 0 }
+}
+
 /// Why an empty slot of this service finds no node now; `None` when one would take it.
 pub fn unplaceable(state: &State, service: &Service) -> Option<String> {
     if blocking_gates(service).next().is_some() {
