@@ -100,6 +100,12 @@ impl Files {
         Ok(Files { plain, secret, no_tmpfs, source })
     }
 
+    /// Files without a memory file system, for tests that leave nothing mounted behind.
+    #[cfg(test)]
+    pub(crate) fn without_tmpfs(data_dir: &Path, why: Option<String>, source: Arc<dyn BlobSource>) -> Files {
+        Files { plain: data_dir.join("files"), secret: data_dir.join("secrets"), no_tmpfs: why, source }
+    }
+
     /// Writes what is missing of a task's files.
     pub async fn ensure(&self, assignment: &Assignment, resolv_conf: &str) -> Result<Placed, FilesError> {
         let mut placed = Placed::default();
@@ -251,8 +257,7 @@ mod tests {
     }
 
     fn files(dir: &Path, no_tmpfs: Option<String>, content: &'static [u8]) -> Files {
-        let (plain, secret) = (dir.join("files"), dir.join("secrets"));
-        Files { plain, secret, no_tmpfs, source: Arc::new(One(content)) }
+        Files::without_tmpfs(dir, no_tmpfs, Arc::new(One(content)))
     }
 
     #[tokio::test]

@@ -389,3 +389,7 @@ impl<'a> Connection<'a> {
         });
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

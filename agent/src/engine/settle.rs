@@ -81,10 +81,11 @@ impl Memory {
         self.volumes.iter().filter(|(_, v)| v.removed).map(|(name, _)| name.clone()).collect()
     }
 
-    /// A task was looked at after an unknown outcome.
+    /// A task was looked at: whatever was unknown or suspected of it is in what was seen now.
     pub fn looked_at(&mut self, id: TaskId) {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.unsure = false;
+            task.suspect = false;
         }
     }
 }

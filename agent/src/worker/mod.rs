@@ -18,6 +18,9 @@ mod seen;
 mod steps;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use proto::assignment::{AssignmentSet, NodeNetwork};
 use proto::id::TaskId;
 use proto::node::{NodeConditions, Stranger};
@@ -277,6 +280,8 @@ impl Worker {
     fn hinted(&mut self, hint: &Hint) {
         let ended = matches!(hint.action.as_str(), "die" | "destroy" | "kill" | "oom");
         if hint.action == "die" && self.memory.suspect(hint.task, &hint.container_id) {
+            // A look that began before the hint does not answer it.
+            self.mark_settled(hint.task);
             self.publish();
         }
         if self.is_busy(hint.task) {
@@ -309,6 +314,10 @@ impl Worker {
             self.list_now();
         } else {
             self.put(seen);
+            // One container that was looked at does not tell whether an unknown outcome left another one.
+            if !self.memory.task(task).is_some_and(|t| t.unsure) {
+                self.memory.looked_at(task);
+            }
         }
     }
 
