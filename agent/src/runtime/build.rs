@@ -176,7 +176,7 @@ impl Screen {
         // Statuses of a base image's pull come without a line end, instructions with one.
         while let Some(end) = self.partial.find('\n') {
             let line: String = self.partial.drain(..=end).collect();
-            self.line(line.trim_end(), progress);
+            self.line(without_colours(&line).trim_end(), progress);
         }
     }
 
@@ -189,12 +189,27 @@ impl Screen {
             self.tail.clear();
             return progress(BuildLine::Step { number, total, instruction: instruction.to_owned() });
         }
-        if self.tail.len() == TAIL_LINES {
+        let of_the_builder = line.starts_with(" --->") || line.starts_with("Removing intermediate container");
+        if !of_the_builder {
+            self.tail.push_back(line.to_owned());
+        }
+        if self.tail.len() > TAIL_LINES {
             self.tail.pop_front();
         }
-        self.tail.push_back(line.to_owned());
         progress(BuildLine::Output(line.to_owned()));
     }
+}
+
+/// The builder paints what a step writes to its stderr.
+fn without_colours(line: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = line;
+    while let Some(at) = rest.find("\u{1b}[") {
+        plain.push_str(&rest[..at]);
+        let escape = &rest[at + 2..];
+        rest = escape.find(|c: char| ('@'..='~').contains(&c)).map_or("", |end| &escape[end + 1..]);
+    }
+    plain + rest
 }
 
 /// `Step 2/5 : RUN make`.
@@ -218,7 +233,19 @@ mod tests {
         let step = |number, instruction: &str| BuildLine::Step { number, total: 2, instruction: instruction.into() };
         let output = |text: &str| BuildLine::Output(text.into());
         assert_eq!(lines, [step(1, "FROM scratch"), output(" --->"), step(2, "RUN x"), output("hello")]);
-        assert_eq!((screen.step.as_str(), screen.tail.len()), ("Step 2/2 : RUN x", 1));
+        assert_eq!((screen.step.as_str(), screen.tail), ("Step 2/2 : RUN x", VecDeque::from(["hello".to_owned()])));
+    }
+
+    #[test]
+    fn colours_are_taken_off() {
+        for (painted, plain) in [
+            ("\u{1b}[91mlast words\n", "last words\n"),
+            ("\u{1b}[0m\u{1b}[1;31mä\u{1b}[0m b", "ä b"),
+            ("plain [0m", "plain [0m"),
+            ("cut \u{1b}[9", "cut "),
+        ] {
+            assert_eq!(without_colours(painted), plain);
+        }
     }
 
     #[test]

@@ -53,8 +53,11 @@ pub fn image_reference(spec: &ContainerSpec) -> &str {
 pub fn create_body(request: &CreateRequest, facts: &Facts) -> Result<ContainerCreateBody, RuntimeError> {
     let assignment = &request.assignment;
     let spec = &*assignment.container;
-    let entrypoint =
-        if needs_image_entrypoint(spec) { facts.image_entrypoint.clone() } else { spec.entrypoint.clone() };
+    let entrypoint = match needs_image_entrypoint(spec) {
+        // An empty word stands for "no entry point, and not the image's command either".
+        true => Some(facts.image_entrypoint.clone().unwrap_or_else(|| vec![String::new()])),
+        false => spec.entrypoint.clone(),
+    };
     Ok(ContainerCreateBody {
         image: Some(image_reference(spec).to_owned()),
         entrypoint,

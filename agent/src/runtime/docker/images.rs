@@ -39,7 +39,7 @@ impl DockerRuntime {
     }
 
     pub(super) async fn image_entrypoint(&self, reference: &str) -> Result<Option<Vec<String>>, RuntimeError> {
-        Ok(self.image_inspected(reference).await?.config.and_then(|c| c.entrypoint))
+        Ok(self.image_inspected(reference).await?.config.and_then(|c| c.entrypoint).filter(|e| !e.is_empty()))
     }
 
     async fn image_inspected(&self, reference: &str) -> Result<ImageInspect, RuntimeError> {

@@ -5,6 +5,7 @@ use super::super::{LogChunk, LogQuery, RuntimeError};
 use super::failure::Thing;
 use super::{DockerRuntime, deadline};
 use bollard::container::LogOutput;
+use bollard::errors::Error;
 use bollard::query_parameters::LogsOptions;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -21,28 +22,76 @@ impl DockerRuntime {
         let limit = self.deadlines().look;
         // Looked at first so that an absent container is an error here, not an empty stream.
         self.look_at(id, limit).await?;
-        let thing = Thing::Container(id);
-        let docker = self.call(LOGS, thing, limit, |docker| async move { Ok(docker) }).await?;
+        let docker = self.call(LOGS, Thing::Container(id), limit, |docker| async move { Ok(docker) }).await?;
+        let reader = Reader {
+            chunks: docker.logs(id, Some(options(query))).boxed(),
+            runtime: self.clone(),
+            docker,
+            id: id.to_owned(),
+            query: query.clone(),
+            last: String::new(),
+            catching_up: false,
+        };
         let since = query.since;
-        // Following has no end by nature; what is there already must come without a pause.
-        let silence = if query.follow { None } else { Some(limit) };
-        let chunks = docker.logs(id, Some(options(query))).boxed();
-        let state = (chunks, self.clone(), id.to_owned());
-        let read = stream::unfold(Some(state), move |state| async move {
-            let (mut chunks, me, id) = state?;
-            match next(&mut chunks, silence).await {
-                Err(limit) => Some((Err(deadline(LOGS, limit)), None)),
-                Ok(None) => None,
-                Ok(Some(Err(error))) => Some((Err(me.failed(LOGS, Thing::Container(&id), error)), None)),
-                Ok(Some(Ok(output))) => Some((Ok(chunk(&output)), Some((chunks, me, id)))),
-            }
-        });
+        let read = stream::unfold(Some(reader), |reader| async move { reader?.read().await });
         // The engine cuts to whole seconds.
         let early = move |read: &Result<LogChunk, _>| match (read, since) {
             (Ok(LogChunk { at: Some(at), .. }), Some(since)) => *at < since,
             _ => false,
         };
         Ok(read.filter(move |read| std::future::ready(!early(read))).boxed())
+    }
+}
+
+struct Reader {
+    runtime: DockerRuntime,
+    docker: bollard::Docker,
+    chunks: BoxStream<'static, Result<LogOutput, Error>>,
+    id: String,
+    query: LogQuery,
+    /// The latest time read, as the engine writes it: with nanoseconds and of one length, so that text compares.
+    last: String,
+    /// A follower that the engine let go reads once more what is there: the engine may drop the last words of a
+    /// process that ends, and those are the ones that matter.
+    catching_up: bool,
+}
+
+type Read = Option<(Result<LogChunk, RuntimeError>, Option<Reader>)>;
+
+impl Reader {
+    async fn read(mut self) -> Read {
+        loop {
+            let following = self.query.follow && !self.catching_up;
+            // Following has no end by nature; what is there already must come without a pause.
+            let silence = if following { None } else { Some(self.runtime.deadlines().look) };
+            match next(&mut self.chunks, silence).await {
+                Err(limit) => return Some((Err(deadline(LOGS, limit)), None)),
+                Ok(None) if following => self.catch_up(),
+                Ok(None) => return None,
+                // It was removed: nothing is left to read.
+                Ok(Some(Err(_))) if self.catching_up => return None,
+                Ok(Some(Err(error))) => {
+                    return Some((Err(self.runtime.failed(LOGS, Thing::Container(&self.id), error)), None));
+                }
+                Ok(Some(Ok(output))) => {
+                    let (stamp, chunk) = chunk(&output);
+                    if self.catching_up && stamp <= self.last {
+                        continue;
+                    }
+                    self.last = stamp.max(self.last);
+                    return Some((Ok(chunk), Some(self)));
+                }
+            }
+        }
+    }
+
+    fn catch_up(&mut self) {
+        self.catching_up = true;
+        let mut query = LogQuery { follow: false, ..self.query.clone() };
+        if let Some(last) = when::parse(&self.last) {
+            query = LogQuery { since: Some(last), ..LogQuery::default() };
+        }
+        self.chunks = self.docker.logs(&self.id, Some(options(&query))).boxed();
     }
 }
 
@@ -68,17 +117,19 @@ fn options(query: &LogQuery) -> LogsOptions {
     }
 }
 
-/// Each part begins with its time and a space.
-fn chunk(output: &LogOutput) -> LogChunk {
+/// Each part begins with its time and a space. Returns the time as text, empty when there is none.
+fn chunk(output: &LogOutput) -> (String, LogChunk) {
     let stderr = matches!(output, LogOutput::StdErr { .. });
     let bytes: &[u8] = output.as_ref();
     let cut = bytes.iter().take(64).position(|b| *b == b' ');
-    let at = cut.and_then(|cut| std::str::from_utf8(&bytes[..cut]).ok()).and_then(when::parse);
-    let bytes = match (at, cut) {
-        (Some(_), Some(cut)) => bytes[cut + 1..].to_vec(),
-        _ => bytes.to_vec(),
-    };
-    LogChunk { stderr, at, bytes }
+    let stamp = cut.and_then(|cut| std::str::from_utf8(&bytes[..cut]).ok()).unwrap_or_default();
+    match when::parse(stamp) {
+        Some(at) => {
+            let rest = bytes[stamp.len() + 1..].to_vec();
+            (stamp.to_owned(), LogChunk { stderr, at: Some(at), bytes: rest })
+        }
+        None => (String::new(), LogChunk { stderr, at: None, bytes: bytes.to_vec() }),
+    }
 }
 
 #[cfg(test)]
@@ -96,7 +147,7 @@ mod tests {
         ] {
             let output = LogOutput::StdErr { message: text.as_bytes().to_vec().into() };
             let expect = LogChunk { stderr: true, at: at.map(Wall), bytes: rest.as_bytes().to_vec() };
-            assert_eq!(chunk(&output), expect, "{text}");
+            assert_eq!(chunk(&output).1, expect, "{text}");
         }
     }
 

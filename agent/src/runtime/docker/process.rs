@@ -8,7 +8,7 @@ use std::fs;
 /// Kills the process an exec started, with its session (every exec begins one). `false` when the process is not of
 /// that container, or cannot be seen from here.
 pub fn kill_exec(pid: i64, container_id: &str) -> bool {
-    let Some(leader) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    let Some(leader) = i32::try_from(pid).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw) else { return false };
     if !belongs_to(pid, container_id) {
         return false;
     }

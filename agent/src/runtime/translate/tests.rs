@@ -113,6 +113,8 @@ fn a_cleared_command_names_the_images_entry_point_so_that_its_command_is_not_tak
     let cleared = ContainerSpec { command: Some(Vec::new()), ..spec() };
     assert!(needs_image_entrypoint(&cleared));
     assert!(!needs_image_entrypoint(&spec()));
+    let without = sent(&request(cleared.clone()), &Facts::default(), "/Entrypoint");
+    assert_eq!(without, serde_json::json!([""]), "the image has no entry point");
     let facts = Facts { image_entrypoint: Some(strings(&["/entry"])), ..Facts::default() };
     assert_eq!(sent(&request(cleared), &facts, "/Entrypoint"), serde_json::json!(["/entry"]));
     assert_eq!(sent(&request(spec()), &facts, "/Entrypoint"), serde_json::Value::Null);

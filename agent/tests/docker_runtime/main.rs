@@ -1,0 +1,9 @@
+//! The Docker runtime against a real engine, and against engines that misbehave.
+//!
+//! Needs Docker and a static busybox; without them it fails. Removes whatever it made.
+
+mod builds;
+mod containers;
+mod lab;
+mod misbehaving;
+mod strange_engine;
