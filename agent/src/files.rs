@@ -43,7 +43,9 @@ pub enum FilesError {
         name: String,
     },
     /// No memory file system.
-    #[error("secret `{name}` is not written: no memory file system could be mounted at {dir} ({cause}); run the agent as root")]
+    #[error(
+        "secret `{name}` is not written: no memory file system could be mounted at {dir} ({cause}); run the agent as root"
+    )]
     NoTmpfs {
         /// The secret.
         name: String,

@@ -105,11 +105,8 @@ impl Test {
             panic!("hello comes first")
         };
         assert_eq!(first.node.unwrap().id, NODE.to_string());
-        let welcome = v1::Welcome {
-            hello: Some(hello(Some(empty_set().cluster), Epoch(1))),
-            session: 1,
-            lease_ms: 3_000,
-        };
+        let welcome =
+            v1::Welcome { hello: Some(hello(Some(empty_set().cluster), Epoch(1))), session: 1, lease_ms: 3_000 };
         send(&to_agent, v1::server_message::Message::Welcome(welcome)).await;
         (to_agent, said)
     }

@@ -422,7 +422,9 @@ impl TaskMemory {
                 status.health = Health::None;
                 status.retry_at = None;
             });
-        } else if let (Phase::Running | Phase::Starting, Some(exit)) = (self.status.phase, ended_one(assignment, observed)) {
+        } else if let (Phase::Running | Phase::Starting, Some(exit)) =
+            (self.status.phase, ended_one(assignment, observed))
+        {
             self.change(|status| {
                 status.phase = Phase::Exited;
                 status.health = Health::None;

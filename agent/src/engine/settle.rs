@@ -121,7 +121,10 @@ impl TaskMemory {
                 self.recreate = true;
                 self.not_started(message, delay, now, wall);
             }
-            (Step::Stop { .. } | Step::Remove { .. } | Step::ReadImage, Trouble::Fetch(why) | Trouble::Refused(why)) => {
+            (
+                Step::Stop { .. } | Step::Remove { .. } | Step::ReadImage,
+                Trouble::Fetch(why) | Trouble::Refused(why),
+            ) => {
                 self.attempts.failed(now);
                 self.change(|status| status.message = shortened(why));
             }

@@ -238,7 +238,8 @@ impl Worker {
             Event::Looked { task, container, begun, seen } => self.looked(task, &container, begun, seen),
             Event::StepEnded { task, outcome, seen } => {
                 self.cancels.remove(&task);
-                let unknown = matches!(outcome, Outcome::Cancelled | Outcome::Failed(crate::engine::Trouble::Unknown(_)));
+                let unknown =
+                    matches!(outcome, Outcome::Cancelled | Outcome::Failed(crate::engine::Trouble::Unknown(_)));
                 self.mark_settled(task);
                 self.put(seen);
                 self.memory.settle(task, outcome, now, wall);
@@ -384,7 +385,6 @@ impl Worker {
                 self.act(&set, action);
             }
         }
-        self.ask_for_logs(&set);
         self.probes.follow(&set, &self.memory);
         self.drop_files(&set);
         self.write_if_due();
@@ -402,9 +402,8 @@ impl Worker {
     }
 
     fn view(&self, set: &AssignmentSet) -> View {
-        let stopped = |id: &TaskId| {
-            self.memory.task(*id).is_some_and(|t| t.status.phase == proto::task_state::Phase::Stopped)
-        };
+        let stopped =
+            |id: &TaskId| self.memory.task(*id).is_some_and(|t| t.status.phase == proto::task_state::Phase::Stopped);
         let container = |id: &TaskId| self.memory.task(*id).map(|t| t.status.container_id.clone());
         let containers = set.tasks.iter().filter_map(|(id, a)| {
             let source = format!("{}.{}", a.service, a.slot);

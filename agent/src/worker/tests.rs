@@ -239,16 +239,20 @@ impl Node {
     /// The milliseconds until a status of the task satisfies `what`.
     async fn until(&mut self, task: u64, what: impl Fn(&TaskStatus) -> bool) -> u64 {
         let begun = self.clock.now();
+        let mut fresh: Vec<TaskStatus> =
+            self.said.get(&TaskId(task)).and_then(|s| s.last()).cloned().into_iter().collect();
         loop {
             while let Some(batch) = { self.reporter.lock().take() } {
                 self.reporter.lock().acknowledged(batch.number);
                 for (id, status) in batch.reports {
+                    fresh.extend((id == TaskId(task)).then(|| status.clone()));
                     self.said.entry(id).or_default().push(status);
                 }
             }
-            if self.said.get(&TaskId(task)).and_then(|s| s.last()).is_some_and(&what) {
+            if fresh.iter().any(&what) {
                 return self.clock.now().since_ms(begun);
             }
+            fresh.clear();
             assert!(self.clock.now().since_ms(begun) < 120_000, "it never came: {:?}", self.said);
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
