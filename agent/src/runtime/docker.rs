@@ -202,7 +202,8 @@ impl ContainerRuntime for DockerRuntime {
         self.pull_image(reference).await
     }
     async fn create(&self, request: &CreateRequest) -> Result<String, RuntimeError> {
-        within(containers::CREATE, self.deadlines().make, self.create_container(request)).await
+        let steps = Box::pin(self.create_container(request));
+        within(containers::CREATE, self.deadlines().make, steps).await
     }
     async fn start(&self, container_id: &str) -> Result<(), RuntimeError> {
         self.start_container(container_id).await

@@ -2,6 +2,8 @@
 //!
 //! Needs Docker and a static busybox; without them it fails. Removes whatever it made.
 
+#![allow(clippy::unwrap_used, reason = "fixtures of tests, outside of test functions")]
+
 mod builds;
 mod containers;
 mod lab;

@@ -22,6 +22,9 @@ const PART: usize = 64 << 10;
 /// Parts waiting for the engine.
 const PARTS: usize = 8;
 
+/// The thread that writes the archive.
+pub type Sending = JoinHandle<Result<(), BuildError>>;
+
 /// What will be sent.
 #[derive(Debug)]
 pub struct Plan {
@@ -70,7 +73,7 @@ impl Plan {
     }
 
     /// Begins to write the archive: the thread that does, and what it writes.
-    pub fn send(self) -> (JoinHandle<Result<(), BuildError>>, ReceiverStream<Result<Bytes, io::Error>>) {
+    pub fn send(self) -> (Sending, ReceiverStream<Result<Bytes, io::Error>>) {
         let (sender, receiver) = mpsc::channel(PARTS);
         let thread = tokio::task::spawn_blocking(move || {
             let written = self.write(BufWriter::with_capacity(PART, Parts(sender.clone())));
