@@ -2,6 +2,8 @@
 //!
 //! Runs when `DOCKER_E2E` names an image that holds `/bin/busybox`; says so when it does not.
 
+#![allow(clippy::unwrap_used)]
+
 use agent::session::Door;
 use agent::{Config, run, teardown};
 use proto::assignment::{Assignment, AssignmentSet, Desired, NodeNetwork};
