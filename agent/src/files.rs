@@ -19,7 +19,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const TMPFS_MAGIC: i64 = 0x0102_1994;
+const TMPFS_MAGIC: u64 = 0x0102_1994;
 
 /// Why a task's files are not there.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,9 @@ pub enum FilesError {
         name: String,
     },
     /// No memory file system.
-    #[error("secret `{name}` is not written: no memory file system could be mounted at {dir} ({cause}); run the agent as root")]
+    #[error(
+        "secret `{name}` is not written: no memory file system could be mounted at {dir} ({cause}); run the agent as root"
+    )]
     NoTmpfs {
         /// The secret.
         name: String,
@@ -98,6 +100,12 @@ impl Files {
             tracing::warn!(cause, "no memory file system: tasks with secrets will be refused");
         }
         Ok(Files { plain, secret, no_tmpfs, source })
+    }
+
+    /// Files without a memory file system, for tests that leave nothing mounted behind.
+    #[cfg(test)]
+    pub(crate) fn without_tmpfs(data_dir: &Path, why: Option<String>, source: Arc<dyn BlobSource>) -> Files {
+        Files { plain: data_dir.join("files"), secret: data_dir.join("secrets"), no_tmpfs: why, source }
     }
 
     /// Writes what is missing of a task's files.
@@ -177,7 +185,7 @@ pub fn teardown(data_dir: &Path) -> Result<(), FilesError> {
 }
 
 fn is_tmpfs(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|found| i64::from(found.f_type) == TMPFS_MAGIC)
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type as u64 == TMPFS_MAGIC)
 }
 
 /// Whole directories under /run or /dev/shm are memory already and need no mount of their own.
@@ -251,8 +259,7 @@ mod tests {
     }
 
     fn files(dir: &Path, no_tmpfs: Option<String>, content: &'static [u8]) -> Files {
-        let (plain, secret) = (dir.join("files"), dir.join("secrets"));
-        Files { plain, secret, no_tmpfs, source: Arc::new(One(content)) }
+        Files::without_tmpfs(dir, no_tmpfs, Arc::new(One(content)))
     }
 
     #[tokio::test]

@@ -75,11 +75,9 @@ async fn parts(
         Err(error) => first.chain(stream::iter([problem(error.to_string())])).boxed(),
         Ok(chunks) => {
             let pushed = chunks.map(move |chunk| match chunk {
-                Ok(chunk) => v1::PushLogRequest {
-                    stream: number,
-                    chunk: Some(on_wire(chunk, &source)),
-                    problem: String::new(),
-                },
+                Ok(chunk) => {
+                    v1::PushLogRequest { stream: number, chunk: Some(on_wire(chunk, &source)), problem: String::new() }
+                }
                 Err(error) => problem(error.to_string()),
             });
             first.chain(pushed).boxed()

@@ -79,7 +79,8 @@ async fn exec(runtime: &dyn ContainerRuntime, target: &Target, argv: &[String]) 
 async fn http(address: SocketAddr, path: &str) -> Result<(), String> {
     let said = |e: std::io::Error| format!("{address}: {e}");
     let mut stream = TcpStream::connect(address).await.map_err(said)?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: wherry-health\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: wherry-health\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.map_err(said)?;
     let mut answer = Vec::with_capacity(HTTP_READ_MAX);
     while answer.len() < HTTP_READ_MAX && !answer.contains(&b'\n') {
@@ -87,7 +88,8 @@ async fn http(address: SocketAddr, path: &str) -> Result<(), String> {
             break;
         }
     }
-    let line = String::from_utf8_lossy(answer.split(|b| *b == b'\r' || *b == b'\n').next().unwrap_or_default()).into_owned();
+    let line =
+        String::from_utf8_lossy(answer.split(|b| *b == b'\r' || *b == b'\n').next().unwrap_or_default()).into_owned();
     match status_code(&line) {
         Some(200..=399) => Ok(()),
         Some(_) => Err(format!("GET {path} answered {line}")),

@@ -1,10 +1,10 @@
-//! The outbox of statuses: the latest of each task, at least once, in order per task.
+//! The outbox of statuses: of each task how it ended last and the latest, at least once, in order per task.
 //!
 //! Never waits for a server: the worker puts statuses in, the session takes batches out, and what was not acknowledged
 //! stays in.
 
 use proto::id::TaskId;
-use proto::task_state::TaskStatus;
+use proto::task_state::{Phase, TaskStatus};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -17,8 +17,8 @@ const BATCH_MAX: usize = 128;
 pub struct Batch {
     /// Its number, larger for a later one.
     pub number: u64,
-    /// The latest of each task.
-    pub reports: BTreeMap<TaskId, TaskStatus>,
+    /// In order per task.
+    pub reports: Vec<(TaskId, TaskStatus)>,
 }
 
 /// The outbox, shared between the worker and the session.
@@ -31,7 +31,8 @@ pub struct Reporter {
 /// What is to be said; one batch is on its way at a time.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    waiting: BTreeMap<TaskId, TaskStatus>,
+    /// Of each task at most two: an end that nobody has been told, and what came after it.
+    waiting: BTreeMap<TaskId, Vec<TaskStatus>>,
     sent: Option<Batch>,
     number: u64,
 }
@@ -56,9 +57,15 @@ impl Reporter {
 }
 
 impl Outbox {
-    /// Takes in a status; an earlier one of that task that was not sent yet is superseded.
+    /// Takes in a status; an earlier one that was not sent yet is superseded, unless it says how an incarnation ended:
+    /// the cause of a restart would be lost otherwise.
     pub fn put(&mut self, task: TaskId, status: TaskStatus) {
-        self.waiting.insert(task, status);
+        let waiting = self.waiting.entry(task).or_default();
+        let ends = |s: &TaskStatus| matches!(s.phase, Phase::Exited | Phase::Failed);
+        match waiting.pop() {
+            Some(last) if ends(&last) && last.incarnation != status.incarnation => *waiting = vec![last, status],
+            _ => waiting.push(status),
+        }
     }
 
     /// Is anything waiting that is not on its way?
@@ -71,9 +78,11 @@ impl Outbox {
         if self.sent.is_some() || self.waiting.is_empty() {
             return None;
         }
-        let mut reports = std::mem::take(&mut self.waiting);
-        if let Some(first_left) = reports.keys().nth(BATCH_MAX).copied() {
-            self.waiting = reports.split_off(&first_left);
+        let mut reports = Vec::new();
+        while reports.len() < BATCH_MAX
+            && let Some((task, statuses)) = self.waiting.pop_first()
+        {
+            reports.extend(statuses.into_iter().map(|status| (task, status)));
         }
         self.number += 1;
         let batch = Batch { number: self.number, reports };
@@ -93,8 +102,10 @@ impl Outbox {
     /// The connection was lost, or the answer is overdue: what was on its way waits again, unless it was superseded.
     pub fn put_back(&mut self) {
         if let Some(batch) = self.sent.take() {
-            for (task, status) in batch.reports {
-                self.waiting.entry(task).or_insert(status);
+            let later = std::mem::take(&mut self.waiting);
+            batch.reports.into_iter().for_each(|(task, status)| self.put(task, status));
+            for (task, statuses) in later {
+                statuses.into_iter().for_each(|status| self.put(task, status));
             }
         }
     }
@@ -138,6 +149,24 @@ mod tests {
         let second = outbox.take().unwrap();
         assert_eq!(sequences(&second), [(1, 1), (2, 2)]);
         assert!(!outbox.acknowledged(first.number), "a late answer to the lost batch says nothing of this one");
+    }
+
+    #[test]
+    fn how_it_ended_is_told_although_it_runs_again() {
+        let mut outbox = Outbox::default();
+        for (incarnation, phase, sequence) in [
+            (1, Phase::Running, 1),
+            (1, Phase::Exited, 2),
+            (2, Phase::Starting, 3),
+            (2, Phase::Exited, 4),
+            (3, Phase::Starting, 5),
+            (3, Phase::Running, 6),
+        ] {
+            outbox.put(TaskId(1), TaskStatus { incarnation, phase, sequence, ..TaskStatus::default() });
+        }
+        assert_eq!(sequences(&outbox.take().unwrap()), [(1, 4), (1, 6)]);
+        outbox.put_back();
+        assert_eq!(sequences(&outbox.take().unwrap()), [(1, 4), (1, 6)]);
     }
 
     #[test]

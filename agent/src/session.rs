@@ -263,8 +263,7 @@ pub fn acceptable(set: &AssignmentSet, node: NodeId, current: Option<&Assignment
 }
 
 fn same_but_session(one: &AssignmentSet, other: &AssignmentSet) -> bool {
-    one.session == other.session && one == other
-        || *one == AssignmentSet { session: one.session, ..other.clone() }
+    one.session == other.session && one == other || *one == AssignmentSet { session: one.session, ..other.clone() }
 }
 
 fn message(message: v1::agent_message::Message) -> v1::AgentMessage {
@@ -389,3 +388,7 @@ impl<'a> Connection<'a> {
         });
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -36,10 +36,7 @@ mod tests {
     #[test]
     fn the_first_restart_is_at_once_and_the_delay_doubles_to_a_minute() {
         let delays: Vec<u64> = (0..14).map(restart_ms).collect();
-        assert_eq!(
-            delays,
-            [0, 0, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 60_000, 60_000]
-        );
+        assert_eq!(delays, [0, 0, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 60_000, 60_000]);
         assert_eq!(restart_ms(u32::MAX), 60_000);
     }
 

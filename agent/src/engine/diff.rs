@@ -177,10 +177,10 @@ fn volumes<'a>(set: &'a AssignmentSet, memory: &'a Memory, now: Time) -> impl It
     set.remove_volumes
         .iter()
         .filter(move |name| {
-            memory.volumes.get(*name).is_none_or(|v| {
-                !v.removed && !v.attempts.busy && v.attempts.not_before.is_none_or(|at| at <= now)
-            })
+            memory
+                .volumes
+                .get(*name)
+                .is_none_or(|v| !v.removed && !v.attempts.busy && v.attempts.not_before.is_none_or(|at| at <= now))
         })
         .map(|name| Action::RemoveVolume { name: name.clone() })
 }
-

@@ -308,8 +308,8 @@ impl TaskMemory {
         let image_check = self.image_check.clone();
         let at_start = health::effective(&assignment.health, image_check.as_ref()).at_start();
         match current(assignment, observed) {
+            // What was seen before a hint of death does not contradict it: only another look ends the suspicion.
             Some(Container { id, state: ContainerState::Running { started_at }, .. }) => {
-                self.suspect = false;
                 self.seen_running(id, *started_at, at_start, now, wall);
             }
             Some(Container { id, state: ContainerState::Exited(exit), .. }) => {
@@ -418,10 +418,13 @@ impl TaskMemory {
                     status.finished_at = status.finished_at.or(Some(wall));
                 }
                 status.phase = Phase::Stopped;
+                status.message.clear();
                 status.health = Health::None;
                 status.retry_at = None;
             });
-        } else if let (Phase::Running | Phase::Starting, Some(exit)) = (self.status.phase, ended_one(assignment, observed)) {
+        } else if let (Phase::Running | Phase::Starting, Some(exit)) =
+            (self.status.phase, ended_one(assignment, observed))
+        {
             self.change(|status| {
                 status.phase = Phase::Exited;
                 status.health = Health::None;

@@ -16,6 +16,8 @@ pub mod settle;
 pub mod task_state;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod scripts;
 #[cfg(test)]
 pub(crate) mod world;

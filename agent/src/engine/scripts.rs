@@ -139,10 +139,18 @@ fn a_task_is_prepared_started_and_reported_only_after_a_whole_list() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running
          endpoints
+         > t1 Ready #1
          due
+         > due None
          list",
     );
 }
@@ -152,30 +160,55 @@ fn an_exit_restarts_in_place_at_once_then_backs_off_and_a_minute_forgives() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running
          at 100
          exit c1 1
          look t1
+         > t1 says #1 exited code=1 failures=1 (exited with code 1)
+         > t1 start c1
+         > t1 says #2 starting failures=1 (exited with code 1)
          ok t1
+         > t1 says #2 running failures=1
          at 300
          exit c1 0
          look t1
+         > t1 says #2 exited code=0 failures=2 retry_at=400 (exited with code 0)
          due
+         > due Some(400)
          at 399
          at 400
+         > t1 start c1
+         > t1 says #3 starting failures=2 (exited with code 0)
          ok t1
+         > t1 says #3 running failures=2
          at 500
          exit c1 137
          look t1
+         > t1 says #3 exited code=137 failures=3 retry_at=700 (exited with code 137)
          at 700
+         > t1 start c1
+         > t1 says #4 starting failures=3 (exited with code 137)
          ok t1
+         > t1 says #4 running failures=3
          due
+         > due Some(60700)
          at 60700
+         > t1 says #4 running
          at 60800
          exit c1 1
          look t1
-         ok t1",
+         > t1 says #4 exited code=1 failures=1 (exited with code 1)
+         > t1 start c1
+         > t1 says #5 starting failures=1 (exited with code 1)
+         ok t1
+         > t1 says #5 running failures=1",
     );
 }
 
@@ -184,16 +217,30 @@ fn a_death_leaves_discovery_at_the_hint_before_anybody_looked() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running
          endpoints
+         > t1 Ready #1
          exit c1 137
          hint t1 c1
          endpoints
+         > t1 Starting #1
          look t1
+         > t1 says #1 exited code=137 failures=1 (exited with code 137)
+         > t1 start c1
+         > t1 says #2 starting failures=1 (exited with code 137)
          endpoints
+         > t1 Starting #2
          ok t1
-         endpoints",
+         > t1 says #2 running failures=1
+         endpoints
+         > t1 Ready #2",
     );
 }
 
@@ -202,10 +249,17 @@ fn a_hint_of_another_container_says_nothing() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running
          hint t1 c9
-         endpoints",
+         endpoints
+         > t1 Ready #1",
     );
 }
 
@@ -216,21 +270,47 @@ fn policies() {
          run t2 bad.1 policy=no
          run t3 few.1 policy=1
          list
+         > t1 prepare shop-once-1
+         > t2 prepare shop-bad-1
+         > t3 prepare shop-few-1
+         > t1 says #1 preparing
+         > t2 says #1 preparing
+         > t3 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running
          ok t2
+         > t2 says #1 preparing
+         > t2 start c2
+         > t2 says #1 starting
          ok t2
+         > t2 says #1 running
          ok t3
+         > t3 says #1 preparing
+         > t3 start c3
+         > t3 says #1 starting
          ok t3
+         > t3 says #1 running
          exit c1 0
          exit c2 3
          exit c3 4
          list
+         > t1 says #1 exited code=0
+         > t2 says #1 exited code=3 failures=1 (exited with code 3)
+         > t3 says #1 exited code=4 failures=1 (exited with code 4)
+         > t3 start c3
+         > t3 says #2 starting failures=1 (exited with code 4)
          ok t3
+         > t3 says #2 running failures=1
          exit c3 5
          list
+         > t3 says #2 exited code=5 failures=2 (exited with code 5)
          at 100000
          due
+         > due None
          wipe c1
          list",
     );
@@ -241,13 +321,24 @@ fn on_failure_leaves_a_success() {
     check_script(
         "run t1 job.1 policy=0
          list
+         > t1 prepare shop-job-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running
          exit c1 2
          look t1
+         > t1 says #1 exited code=2 failures=1 (exited with code 2)
+         > t1 start c1
+         > t1 says #2 starting failures=1 (exited with code 2)
          ok t1
+         > t1 says #2 running failures=1
          exit c1 0
          look t1
+         > t1 says #2 exited code=0
          at 70000",
     );
 }
@@ -257,13 +348,27 @@ fn a_stop_is_carried_out_and_confirmed_in_each_set() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running
          stop t1
+         > t1 stop c1 2000
          endpoints
+         > t1 Draining #1
          ok t1
+         > t1 says #1 exited code=143
+         > t1 remove c1
          ok t1
+         > t1 says #1 stopped code=143
          run t2 web.2
+         > t1 says #1 stopped code=143
+         > t2 prepare shop-web-2
+         > t2 says #1 preparing
          drop t1
          list",
     );
@@ -274,7 +379,8 @@ fn a_stop_of_what_never_was_is_confirmed() {
     check_script(
         "run t1 web.1
          stop t1
-         list",
+         list
+         > t1 says #0 stopped",
     );
 }
 
@@ -283,9 +389,13 @@ fn a_stop_ends_what_is_being_prepared() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          stop t1
+         > t1 cancel
          give-up t1
-         list",
+         list
+         > t1 says #1 stopped",
     );
 }
 
@@ -294,9 +404,15 @@ fn a_stop_that_came_too_late_for_the_create() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          stop t1
+         > t1 cancel
          ok t1
-         ok t1",
+         > t1 says #1 preparing
+         > t1 remove c1
+         ok t1
+         > t1 says #1 stopped",
     );
 }
 
@@ -306,19 +422,42 @@ fn a_stop_that_fails_is_tried_again_and_holds_up_nobody() {
         "run t1 web.1
          run t2 db.1
          list
+         > t1 prepare shop-web-1
+         > t2 prepare shop-db-1
+         > t1 says #1 preparing
+         > t2 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running
          ok t2
+         > t2 says #1 preparing
+         > t2 start c2
+         > t2 says #1 starting
          ok t2
+         > t2 says #1 running
          stop t1
+         > t1 stop c1 2000
          refuse t1
+         > t1 says #1 running (port is taken)
          due
+         > due Some(100)
          exit c2 1
          look t2
+         > t2 says #1 exited code=1 failures=1 (exited with code 1)
+         > t2 start c2
+         > t2 says #2 starting failures=1 (exited with code 1)
          ok t2
+         > t2 says #2 running failures=1
          at 100
+         > t1 stop c1 2000
          ok t1
-         ok t1",
+         > t1 says #1 exited code=143 (port is taken)
+         > t1 remove c1
+         ok t1
+         > t1 says #1 stopped code=143",
     );
 }
 
@@ -327,13 +466,26 @@ fn an_image_that_is_not_to_be_had_is_asked_for_ever_more_slowly() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          fetch-fails t1
+         > t1 says #1 failed failures=1 retry_at=1000 (no such image)
          due
+         > due Some(1000)
          at 1000
+         > t1 prepare shop-web-1
+         > t1 says #2 preparing failures=1 (no such image)
          fetch-fails t1
+         > t1 says #2 failed failures=2 retry_at=3000 (no such image)
          at 3000
+         > t1 prepare shop-web-1
+         > t1 says #3 preparing failures=2 (no such image)
          ok t1
-         ok t1",
+         > t1 says #3 preparing failures=2 (no such image)
+         > t1 start c1
+         > t1 says #3 starting failures=2 (no such image)
+         ok t1
+         > t1 says #3 running failures=2",
     );
 }
 
@@ -342,13 +494,27 @@ fn a_start_that_fails_is_recreated() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          refuse t1
+         > t1 says #1 failed failures=1 retry_at=100 (port is taken)
+         > t1 remove c1
          ok t1
          due
+         > due Some(100)
          at 100
+         > t1 prepare shop-web-1
+         > t1 says #2 preparing failures=1 (port is taken)
          ok t1
-         ok t1",
+         > t1 says #2 preparing failures=1 (port is taken)
+         > t1 start c2
+         > t1 says #2 starting failures=1 (port is taken)
+         ok t1
+         > t1 says #2 running failures=1",
     );
 }
 
@@ -357,15 +523,32 @@ fn a_restart_that_fails_is_recreated() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running
          exit c1 1
          look t1
+         > t1 says #1 exited code=1 failures=1 (exited with code 1)
+         > t1 start c1
+         > t1 says #2 starting failures=1 (exited with code 1)
          refuse t1
+         > t1 says #2 failed failures=2 retry_at=200 (port is taken)
+         > t1 remove c1
          ok t1
          at 200
+         > t1 prepare shop-web-1
+         > t1 says #3 preparing failures=2 (port is taken)
          ok t1
-         ok t1",
+         > t1 says #3 preparing failures=2 (port is taken)
+         > t1 start c2
+         > t1 says #3 starting failures=2 (port is taken)
+         ok t1
+         > t1 says #3 running failures=2",
     );
 }
 
@@ -374,11 +557,20 @@ fn nothing_is_done_after_an_unknown_outcome_before_a_look() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          silence t1
+         > t1 says #1 preparing (no answer)
          at 5000
          list
+         > t1 prepare shop-web-1
+         > t1 says #2 preparing (no answer)
          ok t1
-         ok t1",
+         > t1 says #2 preparing (no answer)
+         > t1 start c1
+         > t1 says #2 starting (no answer)
+         ok t1
+         > t1 says #2 running",
     );
 }
 
@@ -388,10 +580,18 @@ fn a_container_of_another_spec_is_replaced() {
         "plant c9 t1 web.1 image=old running
          run t1 web.1 image=new
          list
+         > t1 stop c9 2000
          ok t1
+         > t1 remove c9
          ok t1
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
-         ok t1",
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
+         ok t1
+         > t1 says #1 running",
     );
 }
 
@@ -402,6 +602,8 @@ fn of_two_containers_of_a_task_the_running_one_stays() {
          plant c9 t1 web.1 running
          run t1 web.1
          list
+         > t1 says #1 running
+         > t1 remove c8
          ok t1",
     );
 }
@@ -412,10 +614,14 @@ fn absence_never_removes_and_a_verdict_does() {
         "plant c9 t9 web.1 running
          run t1 db.1
          list
+         > t1 prepare shop-db-1
+         > t1 says #1 preparing
          at 100000
          list
          verdict c9
+         > stranger c9: stop c9 10000
          ok c9
+         > stranger c9: remove c9
          ok c9
          list",
     );
@@ -427,10 +633,17 @@ fn an_earlier_container_of_the_slot_goes_first() {
         "plant c9 t1 web.1 running
          run t1 web.1
          list
+         > t1 says #1 running
          stop t1
+         > t1 stop c9 2000
          run t2 web.1
          ok t1
-         ok t1",
+         > t1 says #1 exited code=143
+         > t1 remove c9
+         ok t1
+         > t1 says #1 stopped code=143
+         > t2 prepare shop-web-1
+         > t2 says #1 preparing",
     );
 }
 
@@ -440,7 +653,10 @@ fn two_tasks_of_a_slot_may_overlap_when_both_shall_run() {
         "plant c9 t1 web.1 running
          run t1 web.1
          list
-         run t2 web.1",
+         > t1 says #1 running
+         run t2 web.1
+         > t2 prepare shop-web-1
+         > t2 says #1 preparing",
     );
 }
 
@@ -449,17 +665,34 @@ fn an_unhealthy_container_leaves_discovery_then_is_restarted() {
     check_script(
         "run t1 web.1 check
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running starting
          endpoints
+         > t1 Starting #1
          pass t1
+         > t1 says #1 running healthy
          endpoints
+         > t1 Ready #1
          fail t1
          fail t1
+         > t1 says #1 running unhealthy (health check failed: connection refused)
+         > t1 stop c1 2000
          endpoints
+         > t1 Starting #1
          ok t1
+         > t1 says #1 exited code=143 failures=1 (health check failed: connection refused)
+         > t1 start c1
+         > t1 says #2 starting failures=1 (health check failed: connection refused)
          ok t1
-         endpoints",
+         > t1 says #2 running starting failures=1
+         endpoints
+         > t1 Starting #2",
     );
 }
 
@@ -468,13 +701,23 @@ fn a_job_is_not_restarted_for_its_health() {
     check_script(
         "run t1 web.1 policy=no check
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running starting
          fail t1
          fail t1
+         > t1 says #1 running unhealthy (health check failed: connection refused)
          endpoints
+         > t1 Starting #1
          pass t1
-         endpoints",
+         > t1 says #1 running healthy
+         endpoints
+         > t1 Ready #1",
     );
 }
 
@@ -484,9 +727,14 @@ fn an_adopted_container_waits_for_its_images_check() {
         "plant c9 t1 web.1 running
          run t1 web.1 image-check
          list
+         > t1 says #1 running starting
+         > t1 read image
          endpoints
+         > t1 Starting #1
          ok t1
-         endpoints",
+         > t1 says #1 running
+         endpoints
+         > t1 Ready #1",
     );
 }
 
@@ -495,12 +743,25 @@ fn a_removal_from_outside_is_an_exit() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running
          wipe c1
          list
+         > t1 says #1 exited failures=1 (its container was removed from outside)
+         > t1 prepare shop-web-1
+         > t1 says #2 preparing failures=1 (its container was removed from outside)
          ok t1
-         ok t1",
+         > t1 says #2 preparing failures=1 (its container was removed from outside)
+         > t1 start c2
+         > t1 says #2 starting failures=1 (its container was removed from outside)
+         ok t1
+         > t1 says #2 running failures=1",
     );
 }
 
@@ -509,14 +770,24 @@ fn a_restart_of_the_agent_touches_nothing_and_says_the_same() {
     check_script(
         "run t1 web.1 check
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running starting
          pass t1
+         > t1 says #1 running healthy
          at 5000
          restart
          endpoints
+         > t1 Ready #1
          list
-         endpoints",
+         > t1 says #1 running healthy
+         endpoints
+         > t1 Ready #1",
     );
 }
 
@@ -525,19 +796,35 @@ fn a_restart_of_the_agent_during_a_backoff_keeps_waiting() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running
          exit c1 1
          look t1
+         > t1 says #1 exited code=1 failures=1 (exited with code 1)
+         > t1 start c1
+         > t1 says #2 starting failures=1 (exited with code 1)
          ok t1
+         > t1 says #2 running failures=1
          exit c1 1
          look t1
+         > t1 says #2 exited code=1 failures=2 retry_at=100 (exited with code 1)
          at 50
          restart
          list
+         > t1 says #2 exited code=1 failures=2 retry_at=100 (exited with code 1)
          due
+         > due Some(100)
          at 100
-         ok t1",
+         > t1 start c1
+         > t1 says #7 starting failures=2 (exited with code 1)
+         ok t1
+         > t1 says #7 running failures=2",
     );
 }
 
@@ -546,12 +833,22 @@ fn what_died_while_the_agent_was_away_is_restarted() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          ok t1
+         > t1 says #1 running
          restart
          exit c1 9
          list
-         ok t1",
+         > t1 says #1 exited code=9 failures=1 (exited with code 9)
+         > t1 start c1
+         > t1 says #6 starting failures=1 (exited with code 9)
+         ok t1
+         > t1 says #6 running failures=1",
     );
 }
 
@@ -560,11 +857,17 @@ fn what_was_restarted_after_the_ledgers_last_write_gets_a_later_incarnation() {
     check_script(
         "run t1 web.1
          list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
          ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
          restart
          at 50
          plant c1 t1 web.1 running
-         list",
+         list
+         > t1 says #6 running",
     );
 }
 
@@ -576,6 +879,9 @@ fn limbo_is_left_alone_and_dead_is_removed() {
          run t1 web.1
          run t2 web.2
          list
-         ok t2",
+         > t2 remove c9
+         ok t2
+         > t2 prepare shop-web-2
+         > t2 says #1 preparing",
     );
 }

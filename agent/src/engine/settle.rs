@@ -81,10 +81,11 @@ impl Memory {
         self.volumes.iter().filter(|(_, v)| v.removed).map(|(name, _)| name.clone()).collect()
     }
 
-    /// A task was looked at after an unknown outcome.
+    /// A task was looked at: whatever was unknown or suspected of it is in what was seen now.
     pub fn looked_at(&mut self, id: TaskId) {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.unsure = false;
+            task.suspect = false;
         }
     }
 }
@@ -120,7 +121,10 @@ impl TaskMemory {
                 self.recreate = true;
                 self.not_started(message, delay, now, wall);
             }
-            (Step::Stop { .. } | Step::Remove { .. } | Step::ReadImage, Trouble::Fetch(why) | Trouble::Refused(why)) => {
+            (
+                Step::Stop { .. } | Step::Remove { .. } | Step::ReadImage,
+                Trouble::Fetch(why) | Trouble::Refused(why),
+            ) => {
                 self.attempts.failed(now);
                 self.change(|status| status.message = shortened(why));
             }

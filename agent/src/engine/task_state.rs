@@ -112,12 +112,7 @@ pub fn next(
     }
 }
 
-fn next_without_container(
-    memory: &TaskMemory,
-    blocked: bool,
-    names: impl FnOnce() -> Vec<String>,
-    now: Time,
-) -> Next {
+fn next_without_container(memory: &TaskMemory, blocked: bool, names: impl FnOnce() -> Vec<String>, now: Time) -> Next {
     if memory.finished || blocked {
         return Next::Rest;
     }

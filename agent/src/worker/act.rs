@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use proto::assignment::{Assignment, AssignmentSet};
 use proto::id::TaskId;
-use proto::task_state::Phase;
+use proto::task_state::{Phase, TaskStatus};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,10 @@ const LAST_LOG_WITHIN: Duration = Duration::from_secs(2);
 impl Worker {
     pub(super) fn act(&mut self, set: &Arc<AssignmentSet>, action: Action) {
         match action {
-            Action::Report { task, status } => self.parts.reporter.put(task, status),
+            Action::Report { task, status } => {
+                self.ask_for_log(task, &status);
+                self.parts.reporter.put(task, status);
+            }
             Action::Cancel { task } => {
                 if let Some(cancel) = self.cancels.get(&task) {
                     cancel.cancel();
@@ -108,26 +111,22 @@ impl Worker {
         });
     }
 
-    /// The last words of containers that ended badly, once per incarnation.
-    pub(super) fn ask_for_logs(&mut self, set: &AssignmentSet) {
-        for id in set.tasks.keys() {
-            let Some(status) = self.memory.task(*id).map(|t| &t.status) else { continue };
-            let badly = status.phase == Phase::Exited && status.failures_in_a_row > 0 && !status.container_id.is_empty();
-            if !badly || self.logs_asked.insert(*id, status.incarnation) == Some(status.incarnation) {
-                continue;
-            }
-            let (runtime, events) = (Arc::clone(&self.parts.runtime), self.events.clone());
-            let (task, incarnation, container) = (*id, status.incarnation, status.container_id.clone());
-            tokio::spawn(async move {
-                let read = tokio::time::timeout(LAST_LOG_WITHIN, last_lines(&*runtime, &container)).await;
-                if let Ok(lines) = read
-                    && !lines.is_empty()
-                {
-                    let _ = events.send(Event::LastLog { task, incarnation, lines });
-                }
-            });
+    /// The last words of a container that ended badly, once per incarnation.
+    fn ask_for_log(&mut self, task: TaskId, status: &TaskStatus) {
+        let badly = status.phase == Phase::Exited && status.failures_in_a_row > 0 && !status.container_id.is_empty();
+        if !badly || self.logs_asked.insert(task, status.incarnation) == Some(status.incarnation) {
+            return;
         }
-        self.logs_asked.retain(|id, _| set.tasks.contains_key(id));
+        let (runtime, events) = (Arc::clone(&self.parts.runtime), self.events.clone());
+        let (incarnation, container) = (status.incarnation, status.container_id.clone());
+        tokio::spawn(async move {
+            let read = tokio::time::timeout(LAST_LOG_WITHIN, last_lines(&*runtime, &container)).await;
+            if let Ok(lines) = read
+                && !lines.is_empty()
+            {
+                let _ = events.send(Event::LastLog { task, incarnation, lines });
+            }
+        });
     }
 
     /// Files of tasks that left go; each change is looked at once.
@@ -145,6 +144,7 @@ impl Worker {
         if alive != self.kept_tasks {
             self.parts.files.retain(&alive);
             self.settled.retain(|id, _| alive.contains(id));
+            self.logs_asked.retain(|id, _| alive.contains(id));
             self.kept_tasks = alive;
         }
     }

@@ -18,6 +18,9 @@ mod seen;
 mod steps;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use proto::assignment::{AssignmentSet, NodeNetwork};
 use proto::id::TaskId;
 use proto::node::{NodeConditions, Stranger};
@@ -235,7 +238,8 @@ impl Worker {
             Event::Looked { task, container, begun, seen } => self.looked(task, &container, begun, seen),
             Event::StepEnded { task, outcome, seen } => {
                 self.cancels.remove(&task);
-                let unknown = matches!(outcome, Outcome::Cancelled | Outcome::Failed(crate::engine::Trouble::Unknown(_)));
+                let unknown =
+                    matches!(outcome, Outcome::Cancelled | Outcome::Failed(crate::engine::Trouble::Unknown(_)));
                 self.mark_settled(task);
                 self.put(seen);
                 self.memory.settle(task, outcome, now, wall);
@@ -277,6 +281,8 @@ impl Worker {
     fn hinted(&mut self, hint: &Hint) {
         let ended = matches!(hint.action.as_str(), "die" | "destroy" | "kill" | "oom");
         if hint.action == "die" && self.memory.suspect(hint.task, &hint.container_id) {
+            // A look that began before the hint does not answer it.
+            self.mark_settled(hint.task);
             self.publish();
         }
         if self.is_busy(hint.task) {
@@ -309,6 +315,10 @@ impl Worker {
             self.list_now();
         } else {
             self.put(seen);
+            // One container that was looked at does not tell whether an unknown outcome left another one.
+            if !self.memory.task(task).is_some_and(|t| t.unsure) {
+                self.memory.looked_at(task);
+            }
         }
     }
 
@@ -375,7 +385,6 @@ impl Worker {
                 self.act(&set, action);
             }
         }
-        self.ask_for_logs(&set);
         self.probes.follow(&set, &self.memory);
         self.drop_files(&set);
         self.write_if_due();
@@ -393,9 +402,8 @@ impl Worker {
     }
 
     fn view(&self, set: &AssignmentSet) -> View {
-        let stopped = |id: &TaskId| {
-            self.memory.task(*id).is_some_and(|t| t.status.phase == proto::task_state::Phase::Stopped)
-        };
+        let stopped =
+            |id: &TaskId| self.memory.task(*id).is_some_and(|t| t.status.phase == proto::task_state::Phase::Stopped);
         let container = |id: &TaskId| self.memory.task(*id).map(|t| t.status.container_id.clone());
         let containers = set.tasks.iter().filter_map(|(id, a)| {
             let source = format!("{}.{}", a.service, a.slot);

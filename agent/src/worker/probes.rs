@@ -55,8 +55,7 @@ impl Probes {
         for (id, (incarnation, target)) in wanted {
             self.running.entry(id).or_insert_with(|| {
                 let (runtime, events) = (Arc::clone(&self.runtime), self.events.clone());
-                let deliver =
-                    move |sample| events.send(Event::Sample { task: id, incarnation, sample }).is_ok();
+                let deliver = move |sample| events.send(Event::Sample { task: id, incarnation, sample }).is_ok();
                 (incarnation, tokio::spawn(prober::run(runtime, target, deliver)).abort_handle())
             });
         }

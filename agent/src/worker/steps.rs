@@ -146,7 +146,8 @@ impl Hands {
                 return Err(Stopped::Trouble(Trouble::Fetch(why)));
             }
             (None, PullPolicy::Never) => {
-                let why = format!("image `{reference}` is not on this node and `pull_policy: never` forbids to pull it");
+                let why =
+                    format!("image `{reference}` is not on this node and `pull_policy: never` forbids to pull it");
                 return Err(Stopped::Trouble(Trouble::Fetch(why)));
             }
             (_, PullPolicy::Missing | PullPolicy::Always) => {}

@@ -12,7 +12,7 @@ pub fn kill_exec(pid: i64, container_id: &str) -> bool {
     if !belongs_to(pid, container_id) {
         return false;
     }
-    for member in session_members(pid) {
+    for member in session_members(pid, container_id) {
         let _ = kill_process(member, Signal::KILL);
     }
     let _ = kill_process_group(leader, Signal::KILL);
@@ -24,14 +24,15 @@ fn belongs_to(pid: i64, container_id: &str) -> bool {
     container_id.len() == 64 && groups.contains(container_id)
 }
 
-fn session_members(leader: i64) -> Vec<Pid> {
+/// Each is asked for its control group once more: a session says nothing about whose a process is.
+fn session_members(leader: i64, container_id: &str) -> Vec<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            session_of(&stat) == Some(leader)
+            session_of(&stat) == Some(leader) && belongs_to((*pid).into(), container_id)
         })
         .filter_map(Pid::from_raw)
         .collect()
