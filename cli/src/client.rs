@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use prost::Message;
+use proto::id::RequestId;
 use proto::v1::{self, control_client::ControlClient};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -200,8 +201,7 @@ impl Client {
 
     /// Creates or changes a project.
     pub async fn apply(&self, project: v1::ProjectSpec) -> Result<v1::ApplyProjectResponse, CallError> {
-        let request =
-            v1::ApplyProjectRequest { request: self.next_id(), project: Some(project), ..Default::default() };
+        let request = v1::ApplyProjectRequest { request: self.next_id(), project: Some(project), ..Default::default() };
         self.change("applying the project", request, async |mut c, r| c.apply_project(r).await).await
     }
 
@@ -318,9 +318,10 @@ fn refusal_of(status: &Status) -> v1::Refusal {
     bytes.and_then(|bytes| v1::Refusal::decode(bytes).ok()).unwrap_or_default()
 }
 
-/// A random number; without the kernel's, the clock and the process id keep two runs apart well enough.
+/// This run's client id; without the kernel's randomness the process id keeps two runs of one second apart.
 fn draw() -> u64 {
-    getrandom::u64().unwrap_or_else(|_| crate::time::now_ms() << 22 | u64::from(std::process::id()))
+    let random = getrandom::u32().unwrap_or_else(|_| std::process::id());
+    RequestId::client(crate::time::now_ms(), random)
 }
 
 fn in_words(error: &std::io::Error) -> String {

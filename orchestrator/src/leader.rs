@@ -60,6 +60,7 @@ async fn lead(
         let state = states.borrow_and_update().clone();
         let Some(now) = raft.now() else { return };
         leases.observe_loop(now, expected);
+        leases.meet(state.nodes().map(|n| n.info.id), now);
         let plan = reconcile(&state, &leases, now);
         for unplaced in &plan.unplaced {
             tracing::debug!(service = %unplaced.service, slot = unplaced.slot.0, why = %unplaced.why, "cannot place");

@@ -216,7 +216,9 @@ fn with_neighbour(containers: Cidr, used: &[Cidr]) -> Result<ranges::Ranges, Ser
     let behind = u32::from(containers.last()).checked_add(1).ok_or_else(|| wrong("nothing follows it".to_owned()))?;
     let services = Cidr::containing(behind.into(), containers.prefix()).map_err(|e| wrong(e.to_string()))?;
     match used.iter().find(|net| net.overlaps(containers) || net.overlaps(services)) {
-        Some(net) => Err(wrong(format!("it, or {services} for services behind it, overlaps the host's route to {net}"))),
+        Some(net) => {
+            Err(wrong(format!("it, or {services} for services behind it, overlaps the host's route to {net}")))
+        }
         None => Ok(ranges::Ranges { containers, services }),
     }
 }
@@ -260,9 +262,8 @@ async fn serve_api(api: Api, listener: UnixListener, stop: CancellationToken) {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .expect("the schema was compiled into this program");
-    let control = ControlServer::new(api)
-        .max_decoding_message_size(MESSAGE_MAX_BYTES)
-        .max_encoding_message_size(usize::MAX);
+    let control =
+        ControlServer::new(api).max_decoding_message_size(MESSAGE_MAX_BYTES).max_encoding_message_size(usize::MAX);
     let served = door()
         .timeout(Duration::from_secs(CALL_MAX_S))
         .add_service(health)

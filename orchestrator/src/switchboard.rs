@@ -82,7 +82,8 @@ impl Switchboard {
         tokio::spawn(async move {
             sender.closed().await;
             board.tables().streams.remove(&stream);
-            let close = v1::ServerMessage { message: Some(v1::server_message::Message::CloseLog(v1::CloseLog { stream })) };
+            let close =
+                v1::ServerMessage { message: Some(v1::server_message::Message::CloseLog(v1::CloseLog { stream })) };
             // The session may have gone: then there is nobody to tell.
             let _ = session.send(close).await;
         });

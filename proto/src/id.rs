@@ -202,10 +202,22 @@ impl fmt::Display for ServiceKey {
 /// Who asked for a change, and the how-manieth of its changes this is: resending is recognised by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId {
-    /// Drawn at random by the client when it starts.
+    /// Drawn by the client when it starts: its second of birth in the upper half, 32 random bits in the lower.
     pub client: u64,
     /// Counted up by the client.
     pub sequence: u64,
+}
+
+impl RequestId {
+    /// A client's id from its wall clock in milliseconds and 32 random bits.
+    pub fn client(wall_ms: u64, random: u32) -> u64 {
+        (wall_ms / 1000) << 32 | u64::from(random)
+    }
+
+    /// The client's second of birth.
+    pub fn born_s(self) -> u64 {
+        self.client >> 32
+    }
 }
 
 /// The content of a config or a secret: 64 hexadecimal digits.

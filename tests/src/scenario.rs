@@ -100,7 +100,9 @@ impl World {
             ["apply", project] => self.apply(project, block, false),
             ["apply", project, "prune"] => self.apply(project, block, true),
             ["delete", project] => self.tell_of(Command::DeleteProject { project: parse(project)?, volumes: false }),
-            ["delete", project, "volumes"] => self.tell_of(Command::DeleteProject { project: parse(project)?, volumes: true }),
+            ["delete", project, "volumes"] => {
+                self.tell_of(Command::DeleteProject { project: parse(project)?, volumes: true })
+            }
             ["delete-service", name] => self.tell_of(Command::DeleteService { service: key(name)?.0 }),
             ["scale", name, replicas] => {
                 self.tell_of(Command::ScaleService { service: key(name)?.0, replicas: parse(replicas)? })
@@ -332,8 +334,10 @@ impl World {
                 let judged = explain::task(&self.state, task);
                 let node = self.state.node(task.node).map(|n| n.info.hostname.clone()).unwrap_or_default();
                 let address = task.addresses.first().map(ToString::to_string).unwrap_or_default();
-                let mut line =
-                    format!("{} {}.{} g{} {node} {address} {}", task.id, task.service, task.slot, task.generation, judged.state);
+                let mut line = format!(
+                    "{} {}.{} g{} {node} {address} {}",
+                    task.id, task.service, task.slot, task.generation, judged.state
+                );
                 if !judged.reason.is_empty() {
                     let _ = write!(line, " ({})", judged.reason);
                 }
@@ -362,7 +366,14 @@ impl World {
             let each: Vec<String> = service
                 .endpoints
                 .iter()
-                .map(|e| format!("{}={:?}@{}", e.slot, e.state, e.addresses.first().map(ToString::to_string).unwrap_or_default()))
+                .map(|e| {
+                    format!(
+                        "{}={:?}@{}",
+                        e.slot,
+                        e.state,
+                        e.addresses.first().map(ToString::to_string).unwrap_or_default()
+                    )
+                })
                 .collect();
             lines.push(format!("{key}: {}", each.join(" ")));
         }

@@ -10,7 +10,11 @@ use super::{Api, refusal};
 use crate::engine::{Command, Outcome, explain};
 
 fn invalid(error: ConvertError) -> Status {
-    refusal::wrong_field(&error.field, &error.problem, "this client and server disagree about the schema; compare `ctl version`")
+    refusal::wrong_field(
+        &error.field,
+        &error.problem,
+        "this client and server disagree about the schema; compare `ctl version`",
+    )
 }
 
 fn changed(outcome: &Outcome) -> Result<v1::ChangeResponse, Status> {
@@ -37,7 +41,10 @@ impl Api {
                 changed,
                 services: services
                     .into_iter()
-                    .map(|(name, change)| v1::ServiceChange { service: name.into(), change: change.as_str().to_owned() })
+                    .map(|(name, change)| v1::ServiceChange {
+                        service: name.into(),
+                        change: change.as_str().to_owned(),
+                    })
                     .collect(),
                 notices,
             }),

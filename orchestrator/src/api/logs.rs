@@ -39,8 +39,12 @@ impl Api {
         }
         let tasks: Vec<Arc<Task>> = state.tasks_of(key).filter(|t| slot.is_none_or(|s| s == t.slot)).cloned().collect();
         match tasks.len() {
-            0 => Err(Status::failed_precondition(format!("`{key}` has no task yet; `ctl why {key}` says what it waits for"))),
-            n if n > TASKS_MAX => Err(Status::invalid_argument(format!("`{key}` has {n} tasks; name a slot, such as {key}.1"))),
+            0 => Err(Status::failed_precondition(format!(
+                "`{key}` has no task yet; `ctl why {key}` says what it waits for"
+            ))),
+            n if n > TASKS_MAX => {
+                Err(Status::invalid_argument(format!("`{key}` has {n} tasks; name a slot, such as {key}.1")))
+            }
             _ => Ok(tasks),
         }
     }

@@ -180,7 +180,9 @@ fn server_view(server: &ServerView) -> v1::Server {
 /// Newest first.
 fn events(state: &State, project: Option<&ProjectName>, count: u32) -> Vec<v1::Event> {
     let is_about = |subject: &str| {
-        project.is_none_or(|p| subject == p.as_str() || subject.strip_prefix(p.as_str()).is_some_and(|s| s.starts_with('/')))
+        project.is_none_or(|p| {
+            subject == p.as_str() || subject.strip_prefix(p.as_str()).is_some_and(|s| s.starts_with('/'))
+        })
     };
     let newest = state.events().rev().filter(|e| is_about(&e.subject)).take(count as usize);
     newest
@@ -193,4 +195,3 @@ fn events(state: &State, project: Option<&ProjectName>, count: u32) -> Vec<v1::E
         })
         .collect()
 }
-

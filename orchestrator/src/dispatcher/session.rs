@@ -39,7 +39,8 @@ pub(super) async fn open(
     sender: mpsc::Sender<v1::ServerMessage>,
     receiver: mpsc::Receiver<v1::ServerMessage>,
 ) -> Result<Outgoing, Status> {
-    let first = incoming.next().await.ok_or_else(|| Status::invalid_argument("the stream ended before its hello"))??;
+    let first =
+        incoming.next().await.ok_or_else(|| Status::invalid_argument("the stream ended before its hello"))??;
     let Some(FromAgent::Hello(hello)) = first.message else {
         return Err(Status::invalid_argument("the first message of a session is its hello"));
     };

@@ -221,12 +221,8 @@ pub fn gate_words(state: &State, service: &Service) -> String {
             DependencyCondition::Completed => "completed",
         };
         let key = ServiceKey { project: service.key.project.clone(), service: name.clone() };
-        let is = match state.service(&key) {
-            Some(target) => self::service(state, target),
-            None => word("absent", ""),
-        };
-        let because = if is.reason.is_empty() { String::new() } else { format!(": {}", is.reason) };
-        waits.push(format!("waits for `{name}` to be {condition} (it is {}{because})", is.state));
+        let is = state.service(&key).map_or("absent", |target| self::service(state, target).state);
+        waits.push(format!("waits for `{name}` to be {condition} (it is {is})"));
     }
     waits.join("; ")
 }

@@ -30,6 +30,13 @@ impl Leases {
         Leases { until: nodes.into_iter().map(|n| (n, until)).collect(), judged_at: Some(now) }
     }
 
+    /// Nodes that joined since this term began get their first lease when they are first seen.
+    pub fn meet(&mut self, nodes: impl IntoIterator<Item = NodeId>, now: Time) {
+        for node in nodes {
+            self.until.entry(node).or_insert(now.after_ms(LEASE_MS + RECONNECT_ALLOWANCE_MS));
+        }
+    }
+
     /// A heartbeat came.
     pub fn heard(&mut self, node: NodeId, now: Time) {
         let until = self.until.entry(node).or_insert(now);

@@ -15,6 +15,8 @@ pub(super) struct Clients {
     sessions: OrdMap<u64, Arc<Session>>,
     by_use: OrdMap<(u64, u64), ()>,
     uses: u64,
+    /// The youngest forgotten session's second of birth: an unknown session born until then may be it.
+    forgotten_until_s: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,7 +42,7 @@ pub(super) enum Recall {
 impl Clients {
     pub(super) fn recall(&self, request: RequestId) -> Recall {
         match self.sessions.get(&request.client) {
-            None if request.sequence <= 1 => Recall::New,
+            None if request.born_s() > self.forgotten_until_s => Recall::New,
             None => Recall::Forgotten,
             Some(session) => match session.outcomes.get(&request.sequence) {
                 Some(outcome) => Recall::Known(Box::new(outcome.clone())),
@@ -73,6 +75,8 @@ impl Clients {
             let Some(((used, client), ())) = self.by_use.get_min().cloned() else { break };
             self.by_use.remove(&(used, client));
             self.sessions.remove(&client);
+            let born_s = RequestId { client, sequence: 0 }.born_s();
+            self.forgotten_until_s = self.forgotten_until_s.max(born_s);
         }
     }
 }
@@ -86,28 +90,35 @@ mod tests {
         Outcome::Done { revision: Revision(n), changed: true }
     }
 
+    const BORN: u64 = 1_000;
+
+    fn request(client: u64, sequence: u64) -> RequestId {
+        RequestId { client: BORN << 32 | client, sequence }
+    }
+
     #[test]
     fn a_resent_request_is_answered_with_its_first_outcome() {
         let mut clients = Clients::default();
-        let first = RequestId { client: 7, sequence: 1 };
+        let first = request(7, 3);
         assert_eq!(clients.recall(first), Recall::New);
         clients.remember(first, &done(5));
         assert_eq!(clients.recall(first), Recall::Known(Box::new(done(5))));
-        assert_eq!(clients.recall(RequestId { client: 7, sequence: 2 }), Recall::New);
+        assert_eq!(clients.recall(request(7, 4)), Recall::New);
     }
 
     #[test]
     fn what_was_forgotten_is_never_new() {
         let mut clients = Clients::default();
         for sequence in 1..=100 {
-            clients.remember(RequestId { client: 7, sequence }, &done(sequence));
+            clients.remember(request(7, sequence), &done(sequence));
         }
-        assert_eq!(clients.recall(RequestId { client: 7, sequence: 1 }), Recall::Forgotten);
-        assert_eq!(clients.recall(RequestId { client: 8, sequence: 2 }), Recall::Forgotten);
+        assert_eq!(clients.recall(request(7, 1)), Recall::Forgotten, "its outcome was dropped");
         for client in 100..100 + CLIENT_SESSIONS_KEPT as u64 {
-            clients.remember(RequestId { client, sequence: 1 }, &done(1));
+            clients.remember(request(client, 1), &done(1));
         }
         assert_eq!(clients.sessions.len(), CLIENT_SESSIONS_KEPT);
-        assert_eq!(clients.recall(RequestId { client: 7, sequence: 101 }), Recall::Forgotten);
+        assert_eq!(clients.recall(request(7, 101)), Recall::Forgotten, "its session was dropped");
+        let younger = RequestId { client: (BORN + 1) << 32 | 9, sequence: 1 };
+        assert_eq!(clients.recall(younger), Recall::New);
     }
 }

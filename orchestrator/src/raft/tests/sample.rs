@@ -124,6 +124,7 @@ fn plan() -> Plan {
         Change::JudgeStranger { node: NodeId(1), container: "c0ffee".to_owned(), verdict: Some(Verdict::Stop) },
     ];
     let requires = vec![Requires::Service(service, Revision(3)), Requires::Node(NodeId(1), Revision(2))];
-    let planned = changes.into_iter().map(|change| Planned { change, requires: requires.clone(), reason: Reason::SlotEmpty });
+    let planned =
+        changes.into_iter().map(|change| Planned { change, requires: requires.clone(), reason: Reason::SlotEmpty });
     Plan { base: Revision(9), changes: planned.collect(), unplaced: Vec::new() }
 }
