@@ -70,8 +70,14 @@ impl Shared {
         if self.clients.is_empty() || client.is_loopback() || client == self.own {
             return true;
         }
-        matches!(client, IpAddr::V4(client) if self.clients.iter().any(|net| net.contains(client)))
+        let is_container = matches!(client, IpAddr::V4(c) if self.clients.iter().any(|net| net.contains(c)));
+        is_container || is_of_this_host(client)
     }
+}
+
+/// A query of the host itself may come from any of its addresses: Docker masquerades those sent from the bridge's.
+fn is_of_this_host(address: IpAddr) -> bool {
+    std::net::UdpSocket::bind((address, 0)).is_ok()
 }
 
 // === impl DnsServer ===

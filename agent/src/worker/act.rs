@@ -3,6 +3,7 @@
 use futures_util::StreamExt;
 use proto::assignment::{Assignment, AssignmentSet};
 use proto::id::TaskId;
+use proto::revision::Wall;
 use proto::task_state::{Phase, TaskStatus};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -118,9 +119,9 @@ impl Worker {
             return;
         }
         let (runtime, events) = (Arc::clone(&self.parts.runtime), self.events.clone());
-        let (incarnation, container) = (status.incarnation, status.container_id.clone());
+        let (incarnation, container, since) = (status.incarnation, status.container_id.clone(), status.started_at);
         tokio::spawn(async move {
-            let read = tokio::time::timeout(LAST_LOG_WITHIN, last_lines(&*runtime, &container)).await;
+            let read = tokio::time::timeout(LAST_LOG_WITHIN, last_lines(&*runtime, &container, since)).await;
             if let Ok(lines) = read
                 && !lines.is_empty()
             {
@@ -173,8 +174,9 @@ fn identity(set: &AssignmentSet) -> Identity {
     Identity { cluster: set.cluster, epoch: set.epoch, node: set.node }
 }
 
-async fn last_lines(runtime: &dyn ContainerRuntime, container: &str) -> Vec<String> {
-    let query = LogQuery { follow: false, tail: Some(LAST_LINES), since: None };
+/// Of this start only: the container's log goes on over restarts.
+async fn last_lines(runtime: &dyn ContainerRuntime, container: &str, since: Option<Wall>) -> Vec<String> {
+    let query = LogQuery { follow: false, tail: Some(LAST_LINES), since };
     let Ok(mut chunks) = runtime.logs(container, &query).await else { return Vec::new() };
     let mut bytes = Vec::new();
     while let Some(Ok(chunk)) = chunks.next().await {

@@ -79,13 +79,15 @@ pub fn files(
     service: &mut Fields<'_>,
     declared: &Declared<'_>,
     mounts: &[(Mount, Mark)],
+    user: Option<&str>,
 ) -> Vec<FileMount> {
+    let owner = numeric_owner(user);
     let mut taken: BTreeMap<String, u32> = mounts.iter().map(|(m, at)| (comparable(&m.target), at.line)).collect();
     let mut files = Vec::new();
     for (key, kind) in [("configs", BlobKind::Config), ("secrets", BlobKind::Secret)] {
         let Some(field) = service.take(key) else { continue };
         for item in cx.list(&field).unwrap_or_default() {
-            let Some(file) = file(cx, &item, kind, declared) else { continue };
+            let Some(file) = file(cx, &item, kind, declared, owner) else { continue };
             if let Some(first) = taken.insert(comparable(&file.target), item.at.line) {
                 let message = format!(
                     "`{}` is mounted twice: on line {first} and on line {}",
@@ -100,7 +102,24 @@ pub fn files(
     files
 }
 
-fn file(cx: &mut Context<'_>, item: &Field<'_>, kind: BlobKind, declared: &Declared<'_>) -> Option<FileMount> {
+/// Whose a file is when it does not say: its reader's. A secret that only root may read is of no use to `user: 1000`.
+/// A user by name, or the image's own, cannot be known here: then it is root's, as in Compose.
+fn numeric_owner(user: Option<&str>) -> (u32, u32) {
+    let (uid, gid) = user.map_or(("", None), |u| u.split_once(':').map_or((u, None), |(u, g)| (u, Some(g))));
+    match (uid.parse(), gid.map(str::parse)) {
+        (Ok(uid), Some(Ok(gid))) => (uid, gid),
+        (Ok(uid), _) => (uid, 0),
+        (Err(_), _) => (0, 0),
+    }
+}
+
+fn file(
+    cx: &mut Context<'_>,
+    item: &Field<'_>,
+    kind: BlobKind,
+    declared: &Declared<'_>,
+    owner: (u32, u32),
+) -> Option<FileMount> {
     let (directory, default_mode) = match kind {
         BlobKind::Config => ("/", 0o444),
         BlobKind::Secret => ("/run/secrets/", 0o400),
@@ -113,8 +132,8 @@ fn file(cx: &mut Context<'_>, item: &Field<'_>, kind: BlobKind, declared: &Decla
             Some(target) if target.starts_with('/') => target.to_owned(),
             other => format!("{directory}{}", other.unwrap_or(name)),
         },
-        uid: 0,
-        gid: 0,
+        uid: owner.0,
+        gid: owner.1,
         mode: default_mode,
     };
     if let Value::Scalar(_) = item.node.value {
@@ -123,8 +142,8 @@ fn file(cx: &mut Context<'_>, item: &Field<'_>, kind: BlobKind, declared: &Decla
     }
     let mut keys = cx.map_or(item, "a name or a map")?;
     let (source, target) = (keys.take("source"), keys.take("target"));
-    let uid = keys.take("uid").and_then(|f| id(cx, &f)).unwrap_or_default();
-    let gid = keys.take("gid").and_then(|f| id(cx, &f)).unwrap_or_default();
+    let uid = keys.take("uid").and_then(|f| id(cx, &f)).unwrap_or(owner.0);
+    let gid = keys.take("gid").and_then(|f| id(cx, &f)).unwrap_or(owner.1);
     let mode = keys.take("mode").and_then(|f| mode(cx, &f)).unwrap_or(default_mode);
     keys.finish(cx, &[]);
     let Some(source) = source else {

@@ -125,7 +125,9 @@ fn image(
 
 fn container(cx: &mut Context<'_>, keys: &mut Fields<'_>, image: String, declared: &Declared<'_>) -> ContainerSpec {
     let mounts = volumes::mounts(cx, keys, declared);
-    let files = blobs::files(cx, keys, declared, &mounts);
+    let user =
+        keys.take("user").and_then(|f| checked(cx, &f, "UID, UID:GID or names", |t| !t.contains(char::is_whitespace)));
+    let files = blobs::files(cx, keys, declared, &mounts, user.as_deref());
     ContainerSpec {
         image,
         image_id: String::new(),
@@ -136,9 +138,7 @@ fn container(cx: &mut Context<'_>, keys: &mut Fields<'_>, image: String, declare
         labels: keys.take("labels").map(|f| cx.labels(&f)).unwrap_or_default(),
         hostname: keys.take("hostname").and_then(|f| checked(cx, &f, "a host name", is_host_name)),
         container_name: keys.take("container_name").and_then(|f| checked(cx, &f, "a container's name", is_docker_name)),
-        user: keys
-            .take("user")
-            .and_then(|f| checked(cx, &f, "UID, UID:GID or names", |t| !t.contains(char::is_whitespace))),
+        user,
         working_dir: keys.take("working_dir").and_then(|f| checked(cx, &f, "an absolute path", |t| t.starts_with('/'))),
         stop_grace_ms: keys.take("stop_grace_period").and_then(|f| cx.duration_ms(&f)).unwrap_or(STOP_GRACE_DEFAULT_MS),
         stop_signal: keys.take("stop_signal").and_then(|f| checked(cx, &f, "a signal such as SIGTERM", is_signal)),

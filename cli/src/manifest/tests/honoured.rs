@@ -257,6 +257,21 @@ fn dependencies() {
 }
 
 #[test]
+fn a_file_is_its_readers_unless_it_says_otherwise() {
+    let owners = |user: &str| {
+        let text = format!(
+            "services:\n  web:\n    image: a\n    user: \"{user}\"\n    secrets: [one, {{source: one, target: b, uid: \"7\"}}]\nsecrets:\n  one: {{environment: PASSWORD}}\n"
+        );
+        let loaded = world().env("PASSWORD", "geheim").load(&text).unwrap_or_else(|p| panic!("{}", super::shown(&p)));
+        let files = loaded.spec.services.values().next().expect("a service").container.files.clone();
+        files.iter().map(|f| format!("{}:{} {:o}", f.uid, f.gid, f.mode)).collect::<Vec<_>>()
+    };
+    assert_eq!(owners("1000:2000"), ["1000:2000 400", "7:2000 400"]);
+    assert_eq!(owners("1000"), ["1000:0 400", "7:0 400"]);
+    assert_eq!(owners("nobody"), ["0:0 400", "7:0 400"]);
+}
+
+#[test]
 fn configs_and_secrets() {
     let manifest = "services:\n  web:\n    image: a\n    configs:\n      - one\n      - {source: two, target: /etc/two, uid: \"1000\", gid: 7, mode: 0440}\n    secrets:\n      - one\n      - {source: one, target: other, mode: \"0444\"}\nconfigs:\n  one: {content: \"hello $SET\"}\n  two: {file: ./two.conf}\n  unused: {file: ./gone}\nsecrets:\n  one: {environment: PASSWORD}\n";
     let world = world().file("two.conf", "2").env("PASSWORD", "geheim");
