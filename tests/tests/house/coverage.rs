@@ -47,7 +47,9 @@ fn reasons() -> Vec<(&'static str, Reason)> {
 /// The variants of `pub enum NAME` in a text.
 fn variants(text: &str, name: &str) -> Vec<String> {
     let tokens = tokens(text);
-    let Some(start) = tokens.windows(2).position(|w| w[0].text == "enum" && w[1].text == name) else { return Vec::new() };
+    let Some(start) = tokens.windows(2).position(|w| w[0].text == "enum" && w[1].text == name) else {
+        return Vec::new();
+    };
     let (mut depth, mut expects, mut variants) = (0, true, Vec::new());
     for token in &tokens[start + 2..] {
         match token.text.as_str() {
@@ -94,7 +96,8 @@ fn untold(reasons: &[(&str, String)], lines: &[&str], excused: &[(&str, &str)]) 
 #[test]
 fn every_reason_is_told_in_a_transcript() {
     let sources = files("reason.rs");
-    let source = sources.iter().find(|f| f.path == "orchestrator/src/engine/reason.rs").expect("the file of the reasons");
+    let source =
+        sources.iter().find(|f| f.path == "orchestrator/src/engine/reason.rs").expect("the file of the reasons");
     let reasons = reasons();
     let named: Vec<&str> = reasons.iter().map(|(name, _)| *name).collect();
     assert_eq!(variants(&source.text, "Reason"), named, "add the new reason to `reasons()` of this test");

@@ -11,13 +11,15 @@ use super::tree::{File, files, root};
 const PACKAGES_MAX: usize = 250;
 
 fn opening(file: &File) -> Option<String> {
-    (!file.text.starts_with("//!"))
-        .then(|| format!("{}:1: does not open with `//!`: say what it does, what it never does, who calls it", file.path))
+    (!file.text.starts_with("//!")).then(|| {
+        format!("{}:1: does not open with `//!`: say what it does, what it never does, who calls it", file.path)
+    })
 }
 
 /// Words that say a thing is not finished. Put together here, so that this file is none of its own findings.
 fn unfinished(file: &File) -> Vec<String> {
-    let words = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["todo", "!"].concat(), ["unimplemented", "!"].concat()];
+    let words =
+        [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["todo", "!"].concat(), ["unimplemented", "!"].concat()];
     let mut broken = Vec::new();
     for (index, line) in file.text.lines().enumerate() {
         for word in words.iter().filter(|w| line.contains(w.as_str())) {
@@ -119,7 +121,8 @@ fn packages(tree: &str) -> BTreeSet<&str> {
 #[test]
 fn the_product_stands_on_few_packages() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let words = ["tree", "--workspace", "--exclude", "tests", "--edges", "normal", "--prefix", "none", "--locked", "--offline"];
+    let words =
+        ["tree", "--workspace", "--exclude", "tests", "--edges", "normal", "--prefix", "none", "--locked", "--offline"];
     let told = Command::new(cargo).args(words).current_dir(root()).output().expect("cargo runs: it runs this test");
     assert!(told.status.success(), "cargo tree: {}", String::from_utf8_lossy(&told.stderr));
     let tree = String::from_utf8_lossy(&told.stdout);
