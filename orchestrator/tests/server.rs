@@ -176,6 +176,27 @@ async fn an_apply_reaches_the_agent_and_its_report_the_operator() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_what_apply_then_does_and_changes_nothing() {
+    let server = Server::new().await;
+    let mut session = Session::open(&server).await;
+    assert!(matches!(session.next().await, ToAgent::Welcome(_)));
+    let mut control = server.control().await;
+    let mut web = service("web:1");
+    web.replicas = 2;
+    let wanted = project(&[("web", web)]);
+    let plan = control.plan_project(apply(1, wanted.clone())).await.expect("planned").into_inner();
+    let changes: Vec<&str> = plan.changes.iter().map(|c| c.change.as_str()).collect();
+    assert_eq!(changes, ["create shop/web.1 on n1", "create shop/web.2 on n1"]);
+    let snapshot = control.get_snapshot(v1::GetSnapshotRequest::default()).await.expect("read").into_inner();
+    assert!(snapshot.projects.is_empty(), "a plan changes nothing");
+    let answer = control.apply_project(apply(1, wanted)).await.expect("applied").into_inner();
+    let planned = plan.apply.expect("what apply would answer");
+    assert_eq!((planned.release, planned.changed, planned.services), (answer.release, answer.changed, answer.services));
+    let set = session.set(|s| !s.tasks.is_empty()).await;
+    assert_eq!(set.tasks.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_later_session_fences_the_earlier_one() {
     let server = Server::new().await;
     let mut first = Session::open(&server).await;
