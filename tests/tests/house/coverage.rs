@@ -6,7 +6,7 @@ use proto::spec::DependencyCondition;
 
 use super::assert_none;
 use super::source::tokens;
-use super::tree::{File, files, is_test};
+use super::tree::{File, files, is_test, root};
 
 /// Reasons that no scenario shows, each with why not. Empty is how it should be.
 const UNTOLD: &[(&str, &str)] = &[];
@@ -122,6 +122,23 @@ fn every_example_is_named_by_a_test() {
     assert_none(&unnamed(&manifests, &tests));
 }
 
+/// Commands of ctl, by the names of their help's transcripts, that a paper does not mention.
+fn unmentioned(transcripts: &[File], paper: &str) -> Vec<String> {
+    let names = transcripts.iter().filter_map(|f| f.path.rsplit('/').next()?.strip_suffix(".txt"));
+    let commands = names.filter(|n| *n != "ctl").map(|n| format!("ctl {}", n.replace('-', " ")));
+    let missing = commands.filter(|command| !paper.contains(command.as_str()));
+    missing.map(|command| format!("`{command}` is not in docs/cli.md: add its row")).collect()
+}
+
+#[test]
+fn every_command_is_in_the_papers() {
+    let transcripts: Vec<File> =
+        files(".txt").into_iter().filter(|f| f.path.starts_with("cli/transcripts/help/")).collect();
+    assert!(transcripts.len() > 10, "only {} transcripts were found", transcripts.len());
+    let paper = std::fs::read_to_string(root().join("docs/cli.md")).expect("docs/cli.md is there");
+    assert_none(&unmentioned(&transcripts, &paper));
+}
+
 // === The rules, each broken once ===
 
 #[test]
@@ -145,4 +162,12 @@ fn an_unnamed_example_is_noticed() {
     let tests = [file("tests/tests/x.rs", "\"examples/a/compose.yaml\"")];
     let broken = unnamed(&manifests, &tests);
     assert!(broken.len() == 1 && broken[0].starts_with("examples/b/compose.yaml: "), "{broken:?}");
+}
+
+#[test]
+fn a_command_without_a_row_is_noticed() {
+    let file = |path: &str| File { path: path.to_owned(), text: String::new() };
+    let transcripts = [file("cli/transcripts/help/ctl.txt"), file("a/dev-down.txt"), file("a/apply.txt")];
+    assert_eq!(unmentioned(&transcripts, "`ctl apply` and `ctl dev down`"), [""; 0]);
+    assert_eq!(unmentioned(&transcripts, "`ctl apply`").len(), 1);
 }
