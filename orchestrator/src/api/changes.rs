@@ -27,11 +27,7 @@ fn changed(outcome: &Outcome) -> Result<v1::ChangeResponse, Status> {
 /// The command that a request to apply stands for.
 pub(super) fn put_project(request: v1::ApplyProjectRequest) -> Result<Command, Status> {
     let spec: ProjectSpec = required("project", request.project).map_err(invalid)?;
-    Ok(Command::PutProject {
-        spec: Box::new(spec),
-        expected_release: request.expected_release,
-        prune: request.prune,
-    })
+    Ok(Command::PutProject { spec: Box::new(spec), expected_release: request.expected_release, prune: request.prune })
 }
 
 /// What an applied project is answered with.

@@ -28,6 +28,7 @@ const REPORTS_WAITING: usize = 16;
 enum Report {
     Statuses(v1::StatusBatch),
     Conditions(v1::NodeConditions),
+    Fingerprint(v1::NodeInfo),
 }
 
 type Outgoing = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
@@ -170,6 +171,7 @@ impl Session {
             }
             FromAgent::Statuses(batch) => Report::Statuses(batch),
             FromAgent::Conditions(conditions) => Report::Conditions(conditions),
+            FromAgent::Fingerprint(info) => Report::Fingerprint(info),
         };
         reports.try_send(report).map_err(|_| "more reports at once than an agent sends")
     }
@@ -180,6 +182,7 @@ impl Session {
             let logged = match report {
                 Report::Statuses(batch) => self.take_statuses(batch).await,
                 Report::Conditions(conditions) => self.take_conditions(conditions).await,
+                Report::Fingerprint(info) => self.take_fingerprint(info).await,
             };
             if let Err(problem) = logged {
                 tracing::warn!(node = %self.node, problem, "agent's report refused");
@@ -210,6 +213,15 @@ impl Session {
             self.send(ToAgent::Acknowledged(v1::Acknowledged { number: batch.number })).await;
         }
         Ok(())
+    }
+
+    async fn take_fingerprint(&self, info: v1::NodeInfo) -> Result<(), String> {
+        let info = NodeInfo::try_from(info).map_err(|e| e.to_string())?;
+        if info.id != self.node {
+            return Err(format!("a fingerprint of node {} came in this session", info.id));
+        }
+        let logged = self.propose(Command::RegisterNode { info }).await;
+        logged.then_some(()).ok_or_else(|| "a fingerprint could not be logged".to_owned())
     }
 
     async fn propose(&self, command: Command) -> bool {
