@@ -80,7 +80,9 @@ fn service(image: &str) -> v1::ServiceSpec {
         restart: Some(v1::RestartPolicy {
             policy: Some(v1::restart_policy::Policy::Always(v1::restart_policy::Always {})),
         }),
-        health: Some(v1::HealthSpec { source: Some(v1::health_spec::Source::FromImage(v1::health_spec::FromImage {})) }),
+        health: Some(v1::HealthSpec {
+            source: Some(v1::health_spec::Source::FromImage(v1::health_spec::FromImage {})),
+        }),
         reservations: Some(v1::Reservations::default()),
         ..v1::ServiceSpec::default()
     }

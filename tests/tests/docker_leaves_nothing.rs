@@ -45,7 +45,7 @@ fn everything_that_was_made_is_removed() {
 
 #[test]
 fn a_killed_cluster_can_be_removed_too() {
-    let mut dev = Dev::start("tidy-killed");
+    let dev = Dev::start("tidy-killed");
     dev.write("key", "open sesame");
     dev.apply(&manifest(free_port())).expect(0);
     dev.kill_daemon();

@@ -33,8 +33,8 @@ fn killed_tasks_run_again_and_are_not_named_while_dead() {
     let mut dev = Dev::start("again");
     let script = format!("rm -f /tmp/up; sleep 0.{}; touch /tmp/up; exec sleep 1000", STARTING_NS / 100_000_000);
     let more = format!(
-        "    deploy: {{replicas: {REPLICAS}}}\n    tmpfs: [/tmp]\n    healthcheck:\n      \
-         test: [CMD, /bin/test, -e, /tmp/up]\n      interval: 1s\n      start_interval: 100ms\n      retries: 3\n"
+        "    deploy: {{replicas: {REPLICAS}}}\n    volumes: [{{type: tmpfs, target: /tmp}}]\n    healthcheck:\n      \
+         test: [CMD, /bin/test, -e, /tmp/up]\n      interval: 1s\n      start_period: 20s\n      start_interval: 100ms\n      retries: 3\n"
     );
     let file = project("again", &[service("web", &script, &more)]);
     dev.apply(&file).expect(0);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{IMAGE, engine, traces, until_true};
@@ -99,11 +99,7 @@ impl Dev {
         self.down = false;
         let mut words = vec!["dev", "--detach", "--name", &self.name];
         words.extend(arguments);
-        let said = {
-            // Clusters choose their ranges by what is in use: one after the other.
-            let _turn = turn();
-            self.ctl(&words).expect(0)
-        };
+        let said = self.ctl(&words).expect(0);
         let version = self.json(&["version", "-o", "json"]);
         self.cluster = version["server"]["cluster"].as_str().expect("a cluster has an id").to_owned();
         let nodes = self.json(&["get", "nodes", "-o", "json"]);
@@ -191,15 +187,15 @@ impl Dev {
         text.trim().parse().ok().and_then(Pid::from_raw).unwrap_or_else(|| panic!("no process id: {text:?}"))
     }
 
-    /// Kills the daemon with SIGKILL; returns when the kernel has ended it.
+    /// Kills the daemon with SIGKILL and goes on at once, as one who has just lost it does.
     ///
     /// # Panics
     /// When it was not there to be killed: a kill counts only if it happened.
     #[track_caller]
-    pub fn kill_daemon(&self) {
+    pub fn kill_daemon(&self) -> Pid {
         let pid = self.daemon();
         kill_process(pid, Signal::KILL).expect("the daemon runs until it is killed");
-        until_true("the killed daemon is gone", || gone(pid));
+        pid
     }
 
     /// All it has on this machine.
@@ -269,19 +265,13 @@ impl Drop for Dev {
     }
 }
 
-/// Has that process ended? A zombie has.
-fn gone(pid: Pid) -> bool {
+/// Has that process ended, with all its threads? They close its files and sockets, later than its first thread ends.
+pub fn gone(pid: Pid) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    let threads = threads.map_or(0, Iterator::count);
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     let zombie = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'));
-    zombie || test_kill_process(pid).is_err()
-}
-
-/// Holds the turn of starting a cluster among all tests of this machine, until it is closed.
-fn turn() -> File {
-    let path = std::env::temp_dir().join("wherry-tests.turn");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).expect("a writable directory");
-    file.lock().expect("a file can be locked");
-    file
+    threads == 0 || (zombie && threads == 1)
 }
 
 /// The `ctl` beside the running test: target/PROFILE/ctl.
