@@ -32,7 +32,7 @@ fn bad() -> Vec<(&'static str, String, &'static str, &'static str)> {
         ("an undefined config", web("    configs: [words]\n"), "5:15", "words"),
         ("an undefined secret", web("    secrets: [key]\n"), "5:15", "key"),
         ("an undefined variable", web("    environment: {A: \"${NOT_SET:?say which}\"}\n"), "5:22", "say which"),
-        ("a large file", format!("# {}\n{}", "x".repeat(10 << 20), web("")), "", "large"),
+        ("a large file", format!("# {}\n{}", "x".repeat(10 << 20), web("")), "", "more than"),
         ("an alias bomb", alias_bomb, "", "alias"),
         ("500 levels", nested, "", "deep"),
     ]
@@ -45,25 +45,24 @@ fn a_bad_manifest_is_refused_with_its_place_and_nothing_is_sent() {
     let (services, containers) = (dev.get("all"), dev.containers(""));
     let revision = || dev.json(&["get", "all", "-o", "json"])["revision"].clone();
     let before = revision();
-    for (what, text, place, word) in bad() {
-        refused(what, &dev.apply(&text), place, word);
-    }
+    let manifests = bad();
+    let said = manifests.iter().map(|(what, text, place, word)| refused(what, &dev.apply(text), place, word));
+    let mut wrong: Vec<String> = said.flatten().collect();
     std::fs::write(dev.dir.join("junk.yaml"), [0_u8, 159, 146, 150, 255, 7, 0, 200]).expect("writable");
-    let junk = dev.ctl(&["apply", "-f", "junk.yaml"]);
-    refused("binary junk", &junk, "", "UTF-8");
-    refused("no file", &dev.ctl(&["apply", "-f", "absent.yaml"]), "", "absent.yaml");
+    wrong.extend(refused("binary junk", &dev.ctl(&["apply", "-f", "junk.yaml"]), "", "UTF-8"));
+    wrong.extend(refused("no file", &dev.ctl(&["apply", "-f", "absent.yaml"]), "", "absent.yaml"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!((dev.get("all"), dev.containers(""), revision()), (services, containers, before), "nothing was sent");
     dev.down();
 }
 
-#[track_caller]
-fn refused(what: &str, said: &Said, place: &str, word: &str) {
+/// Is it refused as it should be? If not, what it said.
+fn refused(what: &str, said: &Said, place: &str, word: &str) -> Option<String> {
     let err = &said.err;
-    assert_eq!(said.exit, 1, "{what}: {err}");
-    assert!(!err.contains("panicked"), "{what}: {err}");
-    assert!(err.contains(&format!(".yaml:{place}")) || place.is_empty(), "{what}: {place} in {err}");
-    assert!(err.to_lowercase().contains(&word.to_lowercase()), "{what}: `{word}` in {err}");
-    assert!(err.len() < 4_000, "{what}: {} bytes of error", err.len());
+    let there = place.is_empty() || err.contains(&format!(".yaml:{place}: "));
+    let told = err.to_lowercase().contains(&word.to_lowercase()) && err.len() < 4_000;
+    let good = said.exit == 1 && there && told && !err.contains("panicked");
+    (!good).then(|| format!("{what} (`{word}` at {place}): exit {}: {err:.2000}", said.exit))
 }
 
 #[test]

@@ -61,11 +61,16 @@ fn routes(network: &str) -> Vec<String> {
     routes.map(|line| format!("route {}", line.split_whitespace().next().unwrap_or(""))).collect()
 }
 
-/// Sockets bound to the gateway, in the table's own words.
+/// Sockets that listen on the gateway, in the table's own words; connections that have just ended do not count.
 fn listeners(table: &str, gateway: &str) -> Vec<String> {
     let text = std::fs::read_to_string(table).unwrap_or_default();
     let wanted = format!("{}:", hexadecimal(gateway));
-    let locals = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1));
+    let locals = text.lines().skip(1).filter_map(|line| {
+        let mut columns = line.split_whitespace();
+        let (local, state) = (columns.nth(1)?, columns.nth(1)?);
+        // Listening, and for UDP: without a peer.
+        matches!(state, "0A" | "07").then_some(local)
+    });
     locals.filter(|local| local.starts_with(&wanted)).map(|local| format!("listener {table} {local}")).collect()
 }
 
