@@ -1,6 +1,9 @@
 //! The harness of the tests that cross rooms.
 //!
 //! `scenario`: scripts against the orchestrator's engine, with transcripts that are compared byte for byte.
+//! `sim`: a whole cluster in one thread, from a seed; `invariants`: what it must keep, one file per promise.
 //! Tests that need Docker are in `tests/`, one file per promise.
 
+pub mod invariants;
 pub mod scenario;
+pub mod sim;
