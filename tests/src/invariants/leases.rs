@@ -22,7 +22,8 @@ impl Promise for Leases {
             let Change::MarkDown { node } = &planned.change else { continue };
             let Some(agent) = world.agents.iter().position(|a| a.info.id == *node) else { continue };
             let heard = world.leader.beats.get(&agent).copied().unwrap_or(0);
-            let from = heard.max(world.leader.resumed).max(world.leader.began);
+            let resumed = Some(world.leader.resumed).filter(|at| *at <= world.now).unwrap_or(0);
+            let from = heard.max(resumed).max(world.leader.began);
             if world.now < from + LEASE_MS {
                 return Err(format!("{node} is marked down {} ms after it could be heard", world.now - from));
             }

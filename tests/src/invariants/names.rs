@@ -23,6 +23,12 @@ impl Promise for Names {
         let zone = body.zone();
         for (id, assignment) in &set.tasks {
             let Some(memory) = body.memory.task(*id) else { continue };
+            // What the table knows of a later start is not overruled by an older memory.
+            let told = body.table.services.get(&assignment.service);
+            let told = told.and_then(|s| s.endpoints.iter().find(|e| e.task == *id));
+            if told.is_some_and(|e| (e.incarnation, e.sequence) > (memory.status.incarnation, memory.status.sequence)) {
+                continue;
+            }
             let alive = memory.status.is_ready() && !memory.suspect && assignment.desired == Desired::Run;
             let Some(service) = zone.service(&assignment.service).filter(|_| !alive) else { continue };
             for address in &assignment.addresses {

@@ -1,7 +1,7 @@
 //! At every step each wanted task that is not ready has a reason in words, and so has each service that is not as asked.
 
-use orchestrator::engine::{State, explain};
 use orchestrator::engine::reconcile::slot_order;
+use orchestrator::engine::{State, explain};
 
 use super::Promise;
 use crate::sim::World;

@@ -47,9 +47,6 @@ impl Promise for Serving {
 
 fn serves(state: &State, key: &ServiceKey, slot: Slot, but: &BTreeSet<proto::id::TaskId>) -> bool {
     state.tasks_of(key).any(|t| {
-        t.slot == slot
-            && t.is_satisfied()
-            && !but.contains(&t.id)
-            && state.node(t.node).is_some_and(|n| n.is_up())
+        t.slot == slot && t.is_satisfied() && !but.contains(&t.id) && state.node(t.node).is_some_and(|n| n.is_up())
     })
 }

@@ -2,9 +2,9 @@
 //!
 //! Judgements are the production engine's; this file only does what needs a runtime there.
 
-use agent::engine::{Action, ContainerState, Memory, Observed, diff, next_deadline, own_endpoints, strangers};
 use agent::dns::zone::{OwnEndpoint, OwnView, Zone};
 use agent::engine::health::{Effective, Sample, effective, pause_ms};
+use agent::engine::{Action, ContainerState, Memory, Observed, diff, next_deadline, own_endpoints, strangers};
 use agent::reporter::Outbox;
 use proto::assignment::{AssignmentSet, Desired};
 use proto::endpoint::EndpointTable;
@@ -168,9 +168,7 @@ impl World {
         let set: Option<AssignmentSet> =
             body.disk.assignments.as_deref().map(|bytes| serde_json::from_slice(bytes).expect("a set is readable"));
         body.memory = match body.disk.memory.as_deref().filter(|_| !body.disk.damaged) {
-            Some(bytes) => {
-                serde_json::from_slice::<Memory>(bytes).expect("a memory is readable").restored(now, wall)
-            }
+            Some(bytes) => serde_json::from_slice::<Memory>(bytes).expect("a memory is readable").restored(now, wall),
             None if set.is_none() && !body.disk.damaged => Memory::default(),
             None => Memory::after_loss(wall),
         };
@@ -451,7 +449,8 @@ impl World {
     fn sleep(&mut self, agent: usize, set: &AssignmentSet) {
         let body = &mut self.agents[agent];
         let now = body.now(self.now);
-        let deadline = next_deadline(set, &body.observed, &body.memory, now).map_or(LIST_EVERY_MS, |at| at.since_ms(now));
+        let deadline =
+            next_deadline(set, &body.observed, &body.memory, now).map_or(LIST_EVERY_MS, |at| at.since_ms(now));
         let list = if body.listing || !body.found { LIST_EVERY_MS } else { body.list_at.saturating_sub(self.now) };
         body.wake += 1;
         let (process, wake) = (body.process, body.wake);

@@ -259,7 +259,10 @@ impl World {
                 } else {
                     self.outcome(agent, &step, call.result.unwrap_or(Ok(None)))
                 };
-                self.trace.say(self.now, format_args!("agent {agent} ends {} {}: {outcome:?}", assignment.task, brief(&step)));
+                self.trace.say(
+                    self.now,
+                    format_args!("agent {agent} ends {} {}: {outcome:?}", assignment.task, brief(&step)),
+                );
                 self.step_ended(agent, assignment.task, outcome, seen);
             }
             Kind::Dismiss { task, container, step } => {

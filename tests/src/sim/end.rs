@@ -82,7 +82,10 @@ fn slot_problem(world: &World, service: &Service, slot: Slot) -> Option<String> 
         None => {
             let state: Vec<String> =
                 tasks.iter().map(|t| format!("{} {} on {}", t.id, t.status.phase, t.node)).collect();
-            Some(format!("{}.{slot} ({}) is not ready without excuse: {state:?}", service.key, service.spec.container.image))
+            Some(format!(
+                "{}.{slot} ({}) is not ready without excuse: {state:?}",
+                service.key, service.spec.container.image
+            ))
         }
     }
 }
@@ -107,8 +110,7 @@ fn excuse(world: &World, service: &Service, slot: Slot, tasks: &[&Task]) -> Opti
     // One slot changes at a time: another one that never gets ready holds this one back, which serves as before.
     let serves = tasks.iter().any(|t| t.is_satisfied());
     let held = slot_order(service.spec.replicas).filter(|other| *other != slot).any(|other| {
-        let others: Vec<&Task> =
-            world.state.tasks_of(&service.key).filter(|t| t.slot == other).map(|t| &**t).collect();
+        let others: Vec<&Task> = world.state.tasks_of(&service.key).filter(|t| t.slot == other).map(|t| &**t).collect();
         let gave_up = others.iter().any(|t| t.spec_hash == service.spec_hash && !t.is_satisfied());
         gave_up && others.len() > 1
     });

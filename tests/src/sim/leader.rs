@@ -3,7 +3,9 @@
 //! The loop and the dispatcher's rules are those of production (`leader`, `dispatcher/session`), which need a runtime;
 //! what they call is production itself.
 
-use orchestrator::engine::{Command, Leases, Outcome, Stamped, State, assignments, endpoints, next_deadline, reconcile};
+use orchestrator::engine::{
+    Command, Leases, Outcome, Stamped, State, assignments, endpoints, next_deadline, reconcile,
+};
 use proto::assignment::AssignmentSet;
 use proto::endpoint::EndpointTable;
 use proto::id::{NodeId, RequestId, SessionId};
@@ -226,10 +228,8 @@ impl World {
 
     fn commit_batch(&mut self, batch: Vec<Proposal>) {
         let (at, wall) = (self.cluster_now(), self.wall(None));
-        let stamped: Vec<Stamped> = batch
-            .iter()
-            .map(|p| Stamped { at, wall, request: p.request, command: p.command.clone() })
-            .collect();
+        let stamped: Vec<Stamped> =
+            batch.iter().map(|p| Stamped { at, wall, request: p.request, command: p.command.clone() }).collect();
         let revision = self.state.revision();
         let done = self.log.commit(&mut self.state, &stamped);
         if self.state.revision() != revision {
@@ -384,10 +384,8 @@ impl World {
         let id = link.id;
         let mut messages = Vec::new();
         if let Some(set) = assignments(state, self.agents[agent].info.id, session) {
-            let is_same = link
-                .sent
-                .as_ref()
-                .is_some_and(|sent| AssignmentSet { revision: set.revision, ..sent.clone() } == set);
+            let is_same =
+                link.sent.as_ref().is_some_and(|sent| AssignmentSet { revision: set.revision, ..sent.clone() } == set);
             if !is_same {
                 let wire = proto::v1::AssignmentSet::from(&set);
                 let read = AssignmentSet::try_from(wire).expect("a set survives the wire");

@@ -221,7 +221,6 @@ impl World {
         );
         if of_leader && self.leader.paused_until > self.now {
             let until = self.leader.paused_until;
-            self.leader.resumed = until;
             self.at(until, event);
             return;
         }

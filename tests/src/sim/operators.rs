@@ -68,7 +68,8 @@ impl World {
     }
 
     fn next_command(&mut self) -> Command {
-        let name: ProjectName = ["shop", "blog"][self.rng.range(0, self.params.projects - 1) as usize].parse().expect("a name");
+        let name: ProjectName =
+            ["shop", "blog"][self.rng.range(0, self.params.projects - 1) as usize].parse().expect("a name");
         let present = self.state.project(&name).filter(|p| p.deletion.is_none()).map(|p| (**p.spec()).clone());
         let Some(spec) = present else { return put(self.new_project(name), false) };
         let services: Vec<ServiceName> = spec.services.keys().cloned().collect();
@@ -146,13 +147,15 @@ impl World {
 
     fn new_service(&mut self, spec: &mut ProjectSpec, at: usize) -> ServiceSpec {
         let image = self.image();
-        let mut service = ServiceSpec { replicas: self.rng.range(0, 3) as u32, health: self.health(), ..ServiceSpec::default() };
+        let mut service =
+            ServiceSpec { replicas: self.rng.range(0, 3) as u32, health: self.health(), ..ServiceSpec::default() };
         let mut container =
             ContainerSpec { image, stop_grace_ms: self.rng.range(1, 3) * 1_000, ..ContainerSpec::default() };
         if self.rng.chance(150) {
             let name = ["data", "more"][self.rng.range(0, 1) as usize].to_owned();
             spec.volumes.insert(name.clone(), VolumeSpec::default());
-            container.mounts = vec![Mount { source: MountSource::Volume { name }, target: "/data".into(), read_only: false }];
+            container.mounts =
+                vec![Mount { source: MountSource::Volume { name }, target: "/data".into(), read_only: false }];
         }
         if self.rng.chance(100) {
             service.ports = vec![PortSpec {

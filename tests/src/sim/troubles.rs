@@ -52,6 +52,10 @@ impl World {
                 let span = self.rng.skewed(500, 12_000);
                 self.say(format_args!("the leader stands still for {span} ms"));
                 self.leader.paused_until = self.now + span;
+                // A shorter pause is no excuse: a lease outlasts two heartbeats.
+                if span >= 2_000 {
+                    self.leader.resumed = self.now + span;
+                }
             }
             // Happens when sessions begin.
             Trouble::StaleServer => {}
@@ -93,8 +97,12 @@ impl World {
             let process = self.agents[at].process;
             self.after(3, Event::EngineLost { agent: at, process });
             if self.rng.chance(300) {
-                let running: Vec<String> =
-                    self.hosts[at].containers.values().filter(|c| c.is_running() && !c.foreign).map(|c| c.shown.id.clone()).collect();
+                let running: Vec<String> = self.hosts[at]
+                    .containers
+                    .values()
+                    .filter(|c| c.is_running() && !c.foreign)
+                    .map(|c| c.shown.id.clone())
+                    .collect();
                 running.iter().for_each(|id| self.end_process(at, id, 137));
             }
         }
