@@ -53,6 +53,7 @@ impl Server {
                 eprintln!("{conditions:?}");
                 Vec::new()
             }
+            Said::Fingerprint(_) => Vec::new(),
         }
     }
 }
