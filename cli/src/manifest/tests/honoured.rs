@@ -262,7 +262,8 @@ fn a_file_is_its_readers_unless_it_says_otherwise() {
         let text = format!(
             "services:\n  web:\n    image: a\n    user: \"{user}\"\n    secrets: [one, {{source: one, target: b, uid: \"7\"}}]\nsecrets:\n  one: {{environment: PASSWORD}}\n"
         );
-        let loaded = world().env("PASSWORD", "geheim").load(&text).unwrap_or_else(|p| panic!("{}", super::shown(&p)));
+        let loaded =
+            world().env("PASSWORD", "geheim").load(text.as_str()).unwrap_or_else(|p| panic!("{}", super::shown(&p)));
         let files = loaded.spec.services.values().next().expect("a service").container.files.clone();
         files.iter().map(|f| format!("{}:{} {:o}", f.uid, f.gid, f.mode)).collect::<Vec<_>>()
     };
