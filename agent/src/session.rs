@@ -35,6 +35,7 @@ use crate::fingerprint::fingerprint;
 use crate::ledger::Ledger;
 use crate::log_streams::LogStreams;
 use crate::reporter::{Batch, Reporter};
+use crate::runtime::EngineInfo;
 use crate::worker::View;
 
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
@@ -283,12 +284,14 @@ struct Connection<'a> {
     heard: Instant,
     batch_at: Instant,
     sent_at: Option<Instant>,
+    engine_told: Option<EngineInfo>,
 }
 
 impl<'a> Connection<'a> {
     fn new(session: &'a mut Session, out: mpsc::Sender<v1::AgentMessage>) -> Connection<'a> {
         let now = Instant::now();
-        Connection { session, out, heartbeats: 0, heard: now, batch_at: now, sent_at: None }
+        let engine_told = session.view.borrow().engine.clone();
+        Connection { session, out, heartbeats: 0, heard: now, batch_at: now, sent_at: None, engine_told }
     }
 
     async fn carry(mut self, mut incoming: Streaming<v1::ServerMessage>) -> SessionError {
@@ -332,11 +335,25 @@ impl<'a> Connection<'a> {
             self.session.reporter.lock().put_back();
             self.sent_at = None;
         }
+        if !self.fingerprint().await {
+            return false;
+        }
         self.heartbeats += 1;
         let endpoint_revision = self.session.endpoints.borrow().revision.0;
         let assignment_revision = self.session.accepted.borrow().as_ref().map_or(0, |set| set.revision.0);
         let beat = v1::Heartbeat { number: self.heartbeats, endpoint_revision, assignment_revision };
         self.send(v1::agent_message::Message::Heartbeat(beat)).await
+    }
+
+    /// The engine may answer for the first time, or with another version, long after the hello.
+    async fn fingerprint(&mut self) -> bool {
+        let engine = self.session.view.borrow().engine.clone();
+        if engine == self.engine_told {
+            return true;
+        }
+        let node = fingerprint(self.session.node, engine.as_ref(), &self.session.labels);
+        self.engine_told = engine;
+        self.send(v1::agent_message::Message::Fingerprint((&node).into())).await
     }
 
     async fn conditions(&mut self) -> bool {

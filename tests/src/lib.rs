@@ -1,6 +1,10 @@
 //! The harness of the tests that cross rooms.
 //!
 //! `scenario`: scripts against the orchestrator's engine, with transcripts that are compared byte for byte.
-//! Tests that need Docker are in `tests/`, one file per promise.
+//! `sim`: a whole cluster in one thread, from a seed; `invariants`: what it must keep, one file per promise.
+//! `docker`: the real `ctl` on the real engine; the tests that use it are `tests/docker_*.rs`, one file per promise.
 
+pub mod docker;
+pub mod invariants;
 pub mod scenario;
+pub mod sim;

@@ -117,6 +117,8 @@ impl World {
             ["beat"] => self.beat(),
             ["beat", name] => self.beat_of(name),
             ["close", name] => self.close(name),
+            ["stranger", name, containers @ ..] => self.strangers(name, containers),
+            ["content", digest] => self.content(digest),
             ["deadline"] => self.deadline(),
             ["tasks"] => self.tasks(),
             ["services"] => self.services(),
@@ -330,6 +332,30 @@ impl World {
         Ok(())
     }
 
+    /// The containers with our label that a node finds and no set mentions: `CONTAINER=TASK`, none when they are gone.
+    fn strangers(&mut self, name: &str, containers: &[&str]) -> Done {
+        let node = *self.nodes.get(name).ok_or("no such node")?;
+        let mut conditions = NodeConditions::default();
+        for (container, task) in pairs(containers)? {
+            conditions.strangers.push(proto::node::Stranger {
+                container_id: container.to_owned(),
+                name: container.to_owned(),
+                task: parse(task)?,
+                service: key("shop/stranger")?.0,
+                running: true,
+            });
+        }
+        self.command(Command::ReportConditions { node, conditions });
+        Ok(())
+    }
+
+    /// A config's content that nothing refers to yet.
+    fn content(&mut self, digest: &str) -> Done {
+        let content = orchestrator::engine::model::Content::Plain { bytes: digest.as_bytes().to_vec() };
+        let digest = proto::id::BlobDigest(digest.to_owned());
+        self.tell_of(Command::PutBlob { digest, kind: proto::spec::BlobKind::Config, content })
+    }
+
     fn deadline(&mut self) -> Done {
         let text = match next_deadline(&self.state, &self.leases, self.now) {
             Some(at) => format!("in {} ms", at.since_ms(self.now)),
@@ -456,14 +482,15 @@ fn service(options: &[&str]) -> Result<ServiceSpec, String> {
                 read_only: false,
             }),
             "needs" => {
-                let (name, condition) = value.split_once(':').ok_or("needs=SERVICE:CONDITION")?;
+                let (value, required) = value.strip_suffix(":optional").map_or((value, true), |v| (v, false));
+                let (name, condition) = value.split_once(':').ok_or("needs=SERVICE:CONDITION[:optional]")?;
                 let condition = match condition {
                     "started" => DependencyCondition::Started,
                     "healthy" => DependencyCondition::Healthy,
                     "completed" => DependencyCondition::Completed,
                     other => return Err(format!("no condition `{other}`")),
                 };
-                spec.depends_on.insert(parse(name)?, Dependency { condition, required: true });
+                spec.depends_on.insert(parse(name)?, Dependency { condition, required });
             }
             other => return Err(format!("no option `{other}`")),
         }

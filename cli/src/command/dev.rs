@@ -38,6 +38,7 @@ const ASKED: Asked = Asked {
     cluster_since_unix_ms: None,
 };
 const DOWN_TIMEOUT: Duration = Duration::from_secs(120);
+const VOLUME_POLL: Duration = Duration::from_millis(50);
 
 /// `ctl dev`.
 pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure> {
@@ -57,9 +58,10 @@ pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure>
     // A manifest with problems is told before anything is made.
     let loaded = manifest(session, args.file.as_ref())?;
     checks::root()?;
-    if home.holder().is_some() {
+    if home.holder().is_some()
+        && let Some(client) = daemon::ready_unless_gone(&home, &config).await?
+    {
         session.terminal.say(&format!("dev cluster {} runs already", paint(BOLD, &config.name)));
-        let client = daemon::ready(&home, &config, None).await?;
         return beside(session, &client, loaded, args.detach, None).await;
     }
     checks::docker(&config.docker).await?;
@@ -302,15 +304,17 @@ async fn down(session: &mut Session, args: &DevDownArgs) -> Result<Exit, Failure
     checks::root()?;
     config.docker = home.docker().unwrap_or(config.docker);
     // One that was killed is started again, so that all it made can be removed in order.
-    let ours = match home.lock()? {
-        None => None,
-        Some(lock) => {
+    let running = if home.holder().is_some() { daemon::ready_unless_gone(&home, &config).await? } else { None };
+    let (client, ours) = match running {
+        Some(client) => (client, None),
+        None => {
+            let lock = home.lock()?.ok_or_else(|| Failure::refused("it is being started").hint("try again"))?;
             log_to_stderr("error");
             session.terminal.say(&paint(DIM, "it does not run: starting it to remove what it made"));
-            Some((cluster::start(config.clone()).await.map_err(|e| start_failed(&config, &e))?, lock))
+            let cluster = cluster::start(config.clone()).await.map_err(|e| start_failed(&config, &e))?;
+            (daemon::ready(&home, &config, None).await?, Some((cluster, lock)))
         }
     };
-    let client = daemon::ready(&home, &config, None).await?;
     let kept = delete_all(session, &client, args.volumes).await?;
     match ours {
         Some((cluster, lock)) => {
@@ -355,6 +359,28 @@ async fn delete_all(session: &mut Session, client: &Client, volumes: bool) -> Re
             name::plural(count as u64)
         ))?;
     }
-    let named = snapshot.projects.iter().flat_map(|p| delete::volumes_of(&snapshot, &p.name));
-    Ok(if volumes { Vec::new() } else { named.collect() })
+    if volumes {
+        delete_kept(client).await?;
+        return Ok(Vec::new());
+    }
+    Ok(snapshot.volumes.iter().map(|v| v.docker_name.clone()).collect())
+}
+
+/// Removes the volumes of projects that were deleted earlier, without them.
+async fn delete_kept(client: &Client) -> Result<(), Failure> {
+    let kept = client.snapshot("", 0).await?.volumes;
+    let projects: BTreeSet<&str> = kept.iter().map(|v| v.project.as_str()).collect();
+    for project in projects {
+        // Those that were there before us are not ours to remove: nothing else of that project is there.
+        let _ = client.delete_project(project, true).await;
+    }
+    let end = tokio::time::Instant::now() + DOWN_TIMEOUT;
+    while client.snapshot("", 0).await?.volumes.iter().any(|v| v.state == "removing") {
+        if tokio::time::Instant::now() >= end {
+            return Err(Failure::new(Exit::TimedOut, "volumes of deleted projects are still there")
+                .hint("`ctl get volumes` names them; `ctl dev down --volumes` goes on with it"));
+        }
+        tokio::time::sleep(VOLUME_POLL).await;
+    }
+    Ok(())
 }

@@ -147,6 +147,13 @@ impl control_server::Control for Fake {
         Ok(Response::new(v1::PutBlobResponse { digest }))
     }
 
+    async fn plan_project(
+        &self,
+        _: Request<v1::ApplyProjectRequest>,
+    ) -> Result<Response<v1::PlanProjectResponse>, Status> {
+        Err(Status::unimplemented("no command asks for plans"))
+    }
+
     async fn apply_project(
         &self,
         request: Request<v1::ApplyProjectRequest>,

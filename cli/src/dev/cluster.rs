@@ -10,6 +10,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::turn::Turn;
+
 /// What a dev cluster is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DevConfig {
@@ -60,8 +62,13 @@ struct Agent {
 
 /// Starts server and agent; returns when the operators' door is open. The node may still be joining.
 pub async fn start(config: DevConfig) -> anyhow::Result<Cluster> {
+    let is_new = !config.server_dir().join("server-id").exists();
+    let turn = if is_new { Some(Turn::take().await) } else { None };
     let server = orchestrator::server::start(server_config(&config)?).await?;
     let agent = Agent::start(agent_config(&config));
+    if let Some(turn) = turn {
+        turn.pass_when_routed(config.api_socket());
+    }
     Ok(Cluster { config, server, agent })
 }
 

@@ -75,6 +75,20 @@ pub async fn ready(home: &Home, config: &DevConfig, mut child: Option<&mut Child
         .hint(format!("see {}", home.log().display())))
 }
 
+/// As `ready`, for one that runs in another process; `None` once nobody holds it: a process that was just killed keeps
+/// its lock for a moment longer.
+pub async fn ready_unless_gone(home: &Home, config: &DevConfig) -> Result<Option<Client>, Failure> {
+    let gone = async {
+        while home.holder().is_some() {
+            sleep(POLL).await;
+        }
+    };
+    tokio::select! {
+        client = ready(home, config, None) => client.map(Some),
+        () = gone => Ok(None),
+    }
+}
+
 async fn attempt(config: &DevConfig) -> Result<Client, String> {
     let mut client = Client::connect(&config.api_socket()).await.map_err(|e| e.to_string())?;
     let (read, change) = (client.read_deadline, client.change_deadline);
@@ -132,6 +146,20 @@ mod tests {
         assert!(early.is_err(), "a node that is down is not ready");
         snapshots.send_modify(|snapshot| snapshot.nodes[0].state = "ready".into());
         waiting.await.expect("ready now");
+    }
+
+    #[tokio::test]
+    async fn one_that_ends_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (home, config) = config(&dir.path().join("dev-t"));
+        home.make().expect("makes");
+        let lock = home.lock().expect("can be locked").expect("is free");
+        let waiting = ready_unless_gone(&home, &config);
+        tokio::pin!(waiting);
+        let early = tokio::time::timeout(Duration::from_millis(200), &mut waiting).await;
+        assert!(early.is_err(), "somebody holds it");
+        drop(lock);
+        assert!(waiting.await.expect("no failure").is_none());
     }
 
     #[tokio::test]

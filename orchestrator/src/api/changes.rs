@@ -24,32 +24,36 @@ fn changed(outcome: &Outcome) -> Result<v1::ChangeResponse, Status> {
     }
 }
 
+/// The command that a request to apply stands for.
+pub(super) fn put_project(request: v1::ApplyProjectRequest) -> Result<Command, Status> {
+    let spec: ProjectSpec = required("project", request.project).map_err(invalid)?;
+    Ok(Command::PutProject { spec: Box::new(spec), expected_release: request.expected_release, prune: request.prune })
+}
+
+/// What an applied project is answered with.
+pub(super) fn applied(outcome: Outcome) -> Result<v1::ApplyProjectResponse, Status> {
+    match outcome {
+        Outcome::Project { revision, release, changed, services, notices } => Ok(v1::ApplyProjectResponse {
+            revision: revision.0,
+            release,
+            changed,
+            services: services
+                .into_iter()
+                .map(|(name, change)| v1::ServiceChange { service: name.into(), change: change.as_str().to_owned() })
+                .collect(),
+            notices,
+        }),
+        other => Err(Status::internal(format!("unexpected outcome {other:?}"))),
+    }
+}
+
 // === impl Api ===
 
 impl Api {
     pub(super) async fn apply(&self, request: v1::ApplyProjectRequest) -> Result<v1::ApplyProjectResponse, Status> {
-        let spec: ProjectSpec = required("project", request.project).map_err(invalid)?;
-        let command = Command::PutProject {
-            spec: Box::new(spec),
-            expected_release: request.expected_release,
-            prune: request.prune,
-        };
-        match self.change(request.request, command).await? {
-            Outcome::Project { revision, release, changed, services, notices } => Ok(v1::ApplyProjectResponse {
-                revision: revision.0,
-                release,
-                changed,
-                services: services
-                    .into_iter()
-                    .map(|(name, change)| v1::ServiceChange {
-                        service: name.into(),
-                        change: change.as_str().to_owned(),
-                    })
-                    .collect(),
-                notices,
-            }),
-            other => Err(Status::internal(format!("unexpected outcome {other:?}"))),
-        }
+        let id = request.request;
+        let command = put_project(request)?;
+        applied(self.change(id, command).await?)
     }
 
     pub(super) async fn remove_project(&self, request: v1::DeleteProjectRequest) -> Result<v1::ChangeResponse, Status> {

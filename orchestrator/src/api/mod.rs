@@ -6,6 +6,7 @@
 mod blobs;
 mod changes;
 mod logs;
+mod plan;
 mod refusal;
 mod snapshot;
 mod words;
@@ -81,6 +82,10 @@ impl Control for Api {
 
     async fn apply_project(&self, request: Request<v1::ApplyProjectRequest>) -> Answer<v1::ApplyProjectResponse> {
         self.apply(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn plan_project(&self, request: Request<v1::ApplyProjectRequest>) -> Answer<v1::PlanProjectResponse> {
+        self.plan(request.into_inner()).map(Response::new)
     }
 
     async fn delete_project(&self, request: Request<v1::DeleteProjectRequest>) -> Answer<v1::ChangeResponse> {

@@ -21,6 +21,16 @@ use crate::engine::{Command, Outcome, assignments};
 use crate::leader::LeaseEvent;
 use crate::raft::{Applied, ProposeError};
 
+/// Reports of one session that may wait for the log. An agent keeps one batch in flight, so more is a fault of its.
+const REPORTS_WAITING: usize = 16;
+
+/// What waits for the log: never a heartbeat, so that a slow disk is not taken for silence.
+enum Report {
+    Statuses(v1::StatusBatch),
+    Conditions(v1::NodeConditions),
+    Fingerprint(v1::NodeInfo),
+}
+
 type Outgoing = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
 
 /// What one session's tasks share.
@@ -52,8 +62,10 @@ pub(super) async fn open(
     let _ = door.leases.send(LeaseEvent::Heard(node));
     let session = Arc::new(Session { door, node, id, sender, fence: fence.clone() });
     session.send(ToAgent::Welcome(session.welcome())).await;
+    let (reports, waiting) = mpsc::channel(REPORTS_WAITING);
     tokio::spawn(session.clone().write_changes());
-    tokio::spawn(session.read(incoming));
+    tokio::spawn(session.clone().log_reports(waiting));
+    tokio::spawn(session.read(incoming, reports));
     Ok(super::outgoing(receiver, fence))
 }
 
@@ -121,7 +133,7 @@ impl Session {
         }
     }
 
-    async fn read(self: Arc<Self>, mut incoming: Streaming<v1::AgentMessage>) {
+    async fn read(self: Arc<Self>, mut incoming: Streaming<v1::AgentMessage>, reports: mpsc::Sender<Report>) {
         loop {
             let next = tokio::select! {
                 () = self.fence.cancelled() => break,
@@ -131,7 +143,7 @@ impl Session {
             if !self.door.is_current(self.node, self.id) {
                 break;
             }
-            if let Err(problem) = self.take(message).await {
+            if let Err(problem) = self.take(message, &reports).await {
                 tracing::warn!(node = %self.node, problem, "agent's message refused");
                 break;
             }
@@ -149,20 +161,44 @@ impl Session {
     }
 
     /// Handles one message; an error ends the session.
-    async fn take(&self, message: FromAgent) -> Result<(), String> {
-        match message {
-            FromAgent::Hello(_) => Err("a second hello".to_owned()),
+    async fn take(&self, message: FromAgent, reports: &mpsc::Sender<Report>) -> Result<(), &'static str> {
+        let report = match message {
+            FromAgent::Hello(_) => return Err("a second hello"),
             FromAgent::Heartbeat(beat) => {
                 let _ = self.door.leases.send(LeaseEvent::Heard(self.node));
                 self.send(ToAgent::Heartbeat(v1::HeartbeatEcho { number: beat.number })).await;
-                Ok(())
+                return Ok(());
             }
-            FromAgent::Statuses(batch) => self.take_statuses(batch).await,
-            FromAgent::Conditions(conditions) => {
-                let conditions = NodeConditions::try_from(conditions).map_err(|e| e.to_string())?;
-                let command = Command::ReportConditions { node: self.node, conditions };
-                self.propose(command).await.then_some(()).ok_or_else(|| "conditions could not be logged".to_owned())
+            FromAgent::Statuses(batch) => Report::Statuses(batch),
+            FromAgent::Conditions(conditions) => Report::Conditions(conditions),
+            FromAgent::Fingerprint(info) => Report::Fingerprint(info),
+        };
+        reports.try_send(report).map_err(|_| "more reports at once than an agent sends")
+    }
+
+    /// Logs reports in order. What cannot be understood ends the session; what cannot be logged is sent again by the agent.
+    async fn log_reports(self: Arc<Self>, mut reports: mpsc::Receiver<Report>) {
+        while let Some(report) = reports.recv().await {
+            let logged = match report {
+                Report::Statuses(batch) => self.take_statuses(batch).await,
+                Report::Conditions(conditions) => self.take_conditions(conditions).await,
+                Report::Fingerprint(info) => self.take_fingerprint(info).await,
+            };
+            if let Err(problem) = logged {
+                tracing::warn!(node = %self.node, problem, "agent's report refused");
+                self.fence.cancel();
+                return;
             }
+        }
+    }
+
+    async fn take_conditions(&self, conditions: v1::NodeConditions) -> Result<(), String> {
+        let conditions = NodeConditions::try_from(conditions).map_err(|e| e.to_string())?;
+        if self.propose(Command::ReportConditions { node: self.node, conditions }).await {
+            Ok(())
+        } else {
+            // Conditions are not acknowledged: a new session sends them again.
+            Err("conditions could not be logged".to_owned())
         }
     }
 
@@ -177,6 +213,15 @@ impl Session {
             self.send(ToAgent::Acknowledged(v1::Acknowledged { number: batch.number })).await;
         }
         Ok(())
+    }
+
+    async fn take_fingerprint(&self, info: v1::NodeInfo) -> Result<(), String> {
+        let info = NodeInfo::try_from(info).map_err(|e| e.to_string())?;
+        if info.id != self.node {
+            return Err(format!("a fingerprint of node {} came in this session", info.id));
+        }
+        let logged = self.propose(Command::RegisterNode { info }).await;
+        logged.then_some(()).ok_or_else(|| "a fingerprint could not be logged".to_owned())
     }
 
     async fn propose(&self, command: Command) -> bool {

@@ -4,7 +4,7 @@
 
 use proto::id::{ProjectName, ServiceName};
 use proto::limits::{REPLICAS_MAX, SERVICES_PER_PROJECT_MAX};
-use proto::spec::{MountSource, PortMode, PortSpec, ProjectSpec, ServiceSpec};
+use proto::spec::{MountSource, PortMode, PortSpec, ProjectSpec, Protocol, ServiceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::outcome::FieldProblem;
@@ -52,11 +52,11 @@ fn admit_service(
             let message = format!("mount target `{}` is not an absolute path", mount.target);
             problems.push(problem(&at("volumes"), &message, "begin it with `/`"));
         }
-        if let MountSource::Volume { name: volume } = &mount.source {
-            if !spec.volumes.contains_key(volume) {
-                let message = format!("volume `{volume}` is not defined");
-                problems.push(problem(&at("volumes"), &message, "add it under the top level `volumes:`"));
-            }
+        if let MountSource::Volume { name: volume } = &mount.source
+            && !spec.volumes.contains_key(volume)
+        {
+            let message = format!("volume `{volume}` is not defined");
+            problems.push(problem(&at("volumes"), &message, "add it under the top level `volumes:`"));
         }
     }
     for file in &service.container.files {
@@ -116,9 +116,12 @@ fn find_cycle(
     None
 }
 
+/// Who publishes a port, and how.
+type Owner = (ProjectName, ServiceName, PortSpec);
+
 /// A port of the cluster belongs to one service.
 fn ports(state: &State, spec: &ProjectSpec, problems: &mut Vec<FieldProblem>) {
-    let mut wanted: BTreeMap<(proto::spec::Protocol, u16), Vec<(ProjectName, ServiceName, PortSpec)>> = BTreeMap::new();
+    let mut wanted: BTreeMap<(Protocol, u16), Vec<Owner>> = BTreeMap::new();
     for service in state.services().filter(|s| s.key.project != spec.name && !s.removing) {
         for port in published(&service.spec) {
             let owner = (service.key.project.clone(), service.key.service.clone(), port.clone());

@@ -141,6 +141,7 @@ pub fn service(state: &State, service: &Service) -> Judgement {
     let is_failed = reason.as_ref().is_some_and(|r| r.0);
     let text = reason.map(|r| r.1).unwrap_or_default();
     if has_outdated(state, service) {
+        let text = if text.is_empty() { "its old tasks are handing over".to_owned() } else { text };
         return word("updating", text);
     }
     if counts.current == 0 && blocking_gates(service).next().is_some() {
@@ -186,7 +187,7 @@ fn worst(state: &State, service: &Service) -> Option<(bool, String)> {
             }
             None => match unplaceable(state, service) {
                 Some(why) => (true, why),
-                None => continue,
+                None => (false, no_task_reason(state, service, slot)),
             },
         };
         let line = format!("{}.{slot}: {reason}", service.key.service);
@@ -195,6 +196,21 @@ fn worst(state: &State, service: &Service) -> Option<(bool, String)> {
         }
     }
     worst
+}
+
+/// Why a slot has no task of the present spec, although a node would take one.
+fn no_task_reason(state: &State, service: &Service, slot: Slot) -> String {
+    if blocking_gates(service).next().is_some() {
+        return gate_words(state, service);
+    }
+    let others: Vec<_> = state.tasks_of(&service.key).filter(|t| t.slot == slot).collect();
+    if others.iter().any(|t| t.is_wanted()) {
+        "it serves as before until its turn comes".to_owned()
+    } else if others.is_empty() {
+        "it was asked for a moment ago".to_owned()
+    } else {
+        "its predecessor is stopping".to_owned()
+    }
 }
 
 /// How many slots of a service have no task because no node can hold one now.

@@ -10,7 +10,7 @@ use proto::spec::BlobKind;
 use sha2::{Digest, Sha256};
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -168,7 +168,7 @@ fn write_key(path: &Path) -> Result<(), SealError> {
     let mut key = Zeroizing::new([0_u8; KEY_BYTES]);
     getrandom::fill(key.as_mut_slice()).map_err(|e| SealError::Random(e.to_string()))?;
     let directory = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory).map_err(fail)?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(fail)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
     file.write_all(key.as_slice()).and_then(|()| file.sync_all()).map_err(fail)?;
     std::fs::File::open(directory).and_then(|d| d.sync_all()).map_err(fail)

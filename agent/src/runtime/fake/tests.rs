@@ -1,3 +1,5 @@
+//! The fake engine behaves as the real one where it matters, and goes wrong when told to.
+
 use super::super::SeenState;
 use super::*;
 use proto::assignment::{Assignment, Desired};

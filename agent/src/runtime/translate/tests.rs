@@ -1,3 +1,5 @@
+//! Request bodies and answers word for word: what the engine is told, and what is read from what it says.
+
 use super::*;
 use proto::assignment::Desired;
 use proto::id::{BlobDigest, ClusterId, NodeId, ServiceKey, Slot, TaskId};

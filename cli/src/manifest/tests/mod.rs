@@ -2,6 +2,7 @@
 
 mod bounds;
 mod honoured;
+mod papers;
 mod places;
 mod refused;
 mod schema;

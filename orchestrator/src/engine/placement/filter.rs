@@ -66,22 +66,24 @@ pub fn judge(state: &State, ledger: &Ledger, service: &Service, node: &Node) -> 
     if let Some(port) = service.host_ports().iter().find(|p| p.published != 0 && ledger.is_port_taken(id, p)) {
         return Err(Refusal::HostPort(port.published));
     }
-    volumes(state, service, node)?;
-    if !crate::engine::state::apply::has_free_address(state, node) {
+    volumes(state, ledger, service, node)?;
+    let (given, now) = ledger.placed(id);
+    if !crate::engine::state::apply::has_free_address(state, node, given, now) {
         return Err(Refusal::Addresses);
     }
     Ok(())
 }
 
 /// A named local volume exists on one node only: its tasks go where it is, never to an empty twin.
-fn volumes(state: &State, service: &Service, node: &Node) -> Result<(), Refusal> {
+fn volumes(state: &State, ledger: &Ledger, service: &Service, node: &Node) -> Result<(), Refusal> {
     for mount in &service.spec.container.mounts {
         let MountSource::Volume { name } = &mount.source else { continue };
         if service.volumes.get(name).is_some_and(|v| v.external) {
             continue;
         }
-        let mut elsewhere = false;
-        let mut here = false;
+        let planned = ledger.homes(&service.key.project, name);
+        let mut here = planned.is_some_and(|nodes| nodes.contains(&node.info.id));
+        let mut elsewhere = planned.is_some() && !here;
         for home in state.volumes_named(&service.key.project, name) {
             if home.key.node != node.info.id {
                 elsewhere = true;

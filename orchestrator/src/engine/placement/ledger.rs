@@ -1,6 +1,7 @@
 //! What is free as a plan spends it, so that two placements of one plan see each other.
 
-use proto::id::{NodeId, ServiceKey};
+use proto::id::{NodeId, ProjectName, ServiceKey};
+use proto::revision::Time;
 use proto::spec::{PortSpec, Protocol, Reservations};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,12 +13,16 @@ use crate::engine::state::State;
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     nodes: BTreeMap<NodeId, Used>,
+    now: Time,
+    /// Nodes on which a plan makes a named volume, by project and name.
+    homes: BTreeMap<(ProjectName, String), BTreeSet<NodeId>>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Used {
     reserved: Reservations,
     tasks: u32,
+    placed: usize,
     by_service: BTreeMap<ServiceKey, u32>,
     host_ports: BTreeSet<(Protocol, u16, Option<IpAddr>)>,
 }
@@ -25,9 +30,14 @@ struct Used {
 // === impl Ledger ===
 
 impl Ledger {
-    /// Of all nodes.
+    /// Of all nodes, as of the last command.
     pub fn of(state: &State) -> Ledger {
-        let mut ledger = Ledger::default();
+        Ledger::at(state, state.clock())
+    }
+
+    /// Of all nodes at a moment of cluster time.
+    pub fn at(state: &State, now: Time) -> Ledger {
+        let mut ledger = Ledger { now: now.max(state.clock()), ..Ledger::default() };
         for task in state.tasks() {
             ledger.hold(task);
         }
@@ -36,7 +46,7 @@ impl Ledger {
 
     /// Of one node.
     pub fn of_node(state: &State, node: &Node) -> Ledger {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger { now: state.clock(), ..Ledger::default() };
         for task in state.tasks_on(node.info.id) {
             ledger.hold(task);
         }
@@ -50,6 +60,10 @@ impl Ledger {
     /// A task of this service was placed on this node.
     pub fn place(&mut self, node: NodeId, service: &Service) {
         self.spend(node, &service.key, &service.spec.reservations, &service.host_ports());
+        self.nodes.entry(node).or_default().placed += 1;
+        for (name, _) in service.volumes.iter().filter(|(_, v)| !v.external) {
+            self.homes.entry((service.key.project.clone(), name.clone())).or_default().insert(node);
+        }
     }
 
     fn spend(&mut self, node: NodeId, service: &ServiceKey, wanted: &Reservations, host_ports: &[PortSpec]) {
@@ -76,6 +90,16 @@ impl Ledger {
     /// How many tasks of a service a node has.
     pub fn tasks_of(&self, node: NodeId, service: &ServiceKey) -> u32 {
         self.nodes.get(&node).and_then(|u| u.by_service.get(service)).copied().unwrap_or(0)
+    }
+
+    /// How many tasks a plan places on a node, and at what moment of cluster time.
+    pub fn placed(&self, node: NodeId) -> (usize, Time) {
+        (self.nodes.get(&node).map_or(0, |u| u.placed), self.now)
+    }
+
+    /// The nodes on which a plan makes this volume, if it does.
+    pub fn homes(&self, project: &ProjectName, volume: &str) -> Option<&BTreeSet<NodeId>> {
+        self.homes.get(&(project.clone(), volume.to_owned()))
     }
 
     /// Is this host port taken on a node? No address means all addresses.

@@ -26,8 +26,7 @@ pub(super) fn pass(draft: &mut Draft<'_>, leases: &Leases, now: Time) {
     }
 }
 
-/// The first end of a kept lease.
+/// The first end of a kept lease. Also of a node that is still said to be lost: its return is void when the lease ends.
 pub(super) fn next_deadline(state: &State, leases: &Leases, now: Time) -> Option<Time> {
-    let up = state.nodes().filter(|n| n.is_up());
-    up.filter_map(|n| leases.ends(n.info.id)).filter(|end| *end > now).min()
+    state.nodes().filter_map(|n| leases.ends(n.info.id)).filter(|end| *end > now).min()
 }

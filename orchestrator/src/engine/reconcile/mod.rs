@@ -19,6 +19,7 @@ use super::placement::{Ledger, Unplaceable};
 use super::plan::{Change, Plan, Planned, Requires, Unplaced};
 use super::reason::Reason;
 use super::state::State;
+use super::state::apply::address_free_at;
 
 pub use order::{blocking_gates, is_condition_met};
 pub use reap::BLOB_KEPT_MS;
@@ -29,7 +30,7 @@ const PLAN_MAX_CHANGES: usize = 2_000;
 
 /// What is to be done now. The same arguments give the same plan.
 pub fn reconcile(state: &State, leases: &Leases, now: Time) -> Plan {
-    let mut draft = Draft::new(state);
+    let mut draft = Draft::new(state, now);
     liveness::pass(&mut draft, leases, now);
     strangers::pass(&mut draft);
     order::pass(&mut draft);
@@ -43,7 +44,8 @@ pub fn reconcile(state: &State, leases: &Leases, now: Time) -> Plan {
 pub fn next_deadline(state: &State, leases: &Leases, now: Time) -> Option<Time> {
     let lease = liveness::next_deadline(state, leases, now);
     let reap = reap::next_deadline(state, now);
-    [lease, reap].into_iter().flatten().min()
+    let address = state.nodes().filter_map(|n| address_free_at(state, n, now)).min();
+    [lease, reap, address].into_iter().flatten().min()
 }
 
 /// A plan in the making: what the passes share.
@@ -60,10 +62,10 @@ struct Draft<'a> {
 // === impl Draft ===
 
 impl<'a> Draft<'a> {
-    fn new(state: &'a State) -> Draft<'a> {
+    fn new(state: &'a State, now: Time) -> Draft<'a> {
         Draft {
             state,
-            ledger: Ledger::of(state),
+            ledger: Ledger::at(state, now),
             opened: BTreeSet::new(),
             marked: BTreeSet::new(),
             plan: Plan { base: state.revision(), ..Plan::default() },

@@ -24,9 +24,7 @@ pub(super) fn pass(draft: &mut Draft<'_>, now: Time) {
 
 /// When the next content nobody refers to is due.
 pub(super) fn next_deadline(state: &State, now: Time) -> Option<Time> {
-    if state.blobs().next().is_none() {
-        return None;
-    }
+    state.blobs().next()?;
     let referenced = referenced(state);
     let due = state.blobs().filter(|b| !referenced.contains(&b.digest)).map(|b| b.put_at.after_ms(BLOB_KEPT_MS));
     due.filter(|at| *at > now).min()

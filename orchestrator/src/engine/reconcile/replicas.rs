@@ -93,7 +93,7 @@ fn settle_slot(
 ) {
     settle_current(draft, service, tasks);
     if let Some(current) = tasks.current.last() {
-        stop_outdated(draft, service, current, tasks);
+        stop_outdated(draft, service, Some(current), tasks);
         escalate(draft, service, slot, current, tasks);
         return;
     }
@@ -108,7 +108,9 @@ fn settle_slot(
         }
         return;
     }
-    update_slot(draft, service, slot, tasks, open, changing);
+    if !stop_outdated(draft, service, None, tasks) {
+        update_slot(draft, service, slot, tasks, open, changing);
+    }
 }
 
 /// Two tasks of one spec in a slot: the node of one came back, or one was to replace a failing other.
@@ -133,18 +135,34 @@ fn settle_current(draft: &mut Draft<'_>, service: &Service, tasks: &SlotTasks<'_
     }
 }
 
-fn stop_outdated(draft: &mut Draft<'_>, service: &Service, current: &Task, tasks: &SlotTasks<'_>) {
-    let best = tasks.outdated.iter().find(|t| t.is_satisfied()).map(|t| t.id);
-    for old in &tasks.outdated {
-        let service_requires = Requires::Service(service.key.clone(), service.modified);
-        if current.is_satisfied() {
-            let requires = vec![service_requires, Requires::Task(current.id, current.modified)];
-            draft.change(Change::StopTask { task: old.id }, requires, Reason::Superseded { by: current.id });
-        } else if !old.is_satisfied() && best.is_some_and(|b| b != old.id) {
-            let requires = vec![service_requires, Requires::Task(old.id, old.modified)];
-            draft.change(Change::StopTask { task: old.id }, requires, Reason::NeverReady);
+/// Stops every task of an earlier spec but the one that serves until its successor is ready; before there is a
+/// successor only those that serve beside it. Says whether it did.
+fn stop_outdated(draft: &mut Draft<'_>, service: &Service, current: Option<&Task>, tasks: &SlotTasks<'_>) -> bool {
+    let ready = current.filter(|t| t.is_satisfied());
+    let keeps = tasks.outdated.iter().rev().find(|t| serves(draft, t)).copied();
+    let Some(successor) = ready.or(keeps) else { return false };
+    let mut stopped = false;
+    for old in tasks.outdated.iter().filter(|t| t.id != successor.id) {
+        if current.is_none() && !serves(draft, old) {
+            continue;
         }
+        let requires = vec![
+            Requires::Service(service.key.clone(), service.modified),
+            Requires::Task(old.id, old.modified),
+            Requires::Task(successor.id, successor.modified),
+        ];
+        let was_ready = ready.is_some() || old.is_satisfied();
+        let reason = if was_ready { Reason::Superseded { by: successor.id } } else { Reason::NeverReady };
+        draft.change(Change::StopTask { task: old.id }, requires, reason);
+        stopped = true;
     }
+    stopped
+}
+
+/// Ready or complete, and heard of.
+fn serves(draft: &Draft<'_>, task: &Task) -> bool {
+    task.is_complete() && task.is_wanted()
+        || task.is_satisfied() && draft.state.node(task.node).is_some_and(|n| n.is_up())
 }
 
 /// Every task of the slot has an earlier spec.
@@ -156,12 +174,12 @@ fn update_slot(
     open: bool,
     changing: &mut usize,
 ) {
-    let serves = tasks.outdated.iter().any(|t| t.is_satisfied());
-    let may_change = open && (*changing == 0 || !serves);
+    let is_served = tasks.outdated.iter().any(|t| serves(draft, t));
+    let may_change = open && (*changing == 0 || !is_served);
     if !may_change {
         return;
     }
-    if serves {
+    if is_served {
         *changing += 1;
     }
     if !service.stops_first() {

@@ -8,7 +8,7 @@ mod plan;
 mod project;
 mod status;
 
-pub(crate) use plan::has_free_address;
+pub(crate) use plan::{address_free_at, has_free_address};
 pub(crate) use status::exit_words;
 
 use super::clients::Recall;

@@ -2,6 +2,7 @@
 
 use proto::assignment::{Desired, Verdict};
 use proto::id::{NodeId, ProjectName, ServiceKey, ServiceName, Slot, TaskId};
+use proto::revision::Time;
 use proto::task_state::TaskStatus;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -115,18 +116,32 @@ fn new_task(state: &State, id: TaskId, service: &Service, slot: Slot, node: Node
 
 /// The next free address after the one given last, so that addresses come back as late as possible.
 fn free_address(state: &State, node: &Node) -> Option<(IpAddr, u32)> {
+    free_addresses(state, node, state.clock).next()
+}
+
+fn free_addresses<'a>(state: &'a State, node: &Node, now: Time) -> impl Iterator<Item = (IpAddr, u32)> + 'a {
     let hosts = task_hosts(&node.network);
     let start = if hosts.contains(&(node.last_host + 1)) { node.last_host + 1 } else { hosts.start };
-    (start..hosts.end).chain(hosts.start..start).find_map(|host| {
+    (start..hosts.end).chain(hosts.start..start).filter_map(move |host| {
         let address = IpAddr::V4(Ipv4Addr::from(host));
-        let rests = state.resting.get(&address).is_some_and(|until| *until > state.clock);
+        let rests = state.resting.get(&address).is_some_and(|until| *until > now);
         (!rests && !state.by_address.contains_key(&address)).then_some((address, host))
     })
 }
 
-/// Is there an address for one more task?
-pub(crate) fn has_free_address(state: &State, node: &Node) -> bool {
-    free_address(state, node).is_some()
+/// Is there an address for one more task at `now`, once `given` of the free ones are given away?
+pub(crate) fn has_free_address(state: &State, node: &Node, given: usize, now: Time) -> bool {
+    free_addresses(state, node, now).nth(given).is_some()
+}
+
+/// When the first address of a node whose addresses are all taken has rested; `None`: one is free, or none rests.
+pub(crate) fn address_free_at(state: &State, node: &Node, now: Time) -> Option<Time> {
+    if has_free_address(state, node, 0, now) {
+        return None;
+    }
+    let hosts = task_hosts(&node.network);
+    let (first, last) = (IpAddr::V4(hosts.start.into()), IpAddr::V4((hosts.end - 1).into()));
+    state.resting.range(first..=last).map(|(_, until)| *until).filter(|until| *until > now).min()
 }
 
 fn create_volumes(state: &mut State, service: &Service, node: NodeId) {

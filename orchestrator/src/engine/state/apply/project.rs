@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{State, done};
 use crate::engine::admission;
 use crate::engine::model::service::{replacement_hash, volumes_used};
-use crate::engine::model::{Deletion, Project, Release, Service};
+use crate::engine::model::{Deletion, Project, Release, Service, Volume};
 use crate::engine::outcome::{FieldProblem, Outcome, Rejection, ServiceChange};
 
 /// Creates a project or changes it.
@@ -150,7 +150,7 @@ fn mark_removing(state: &mut State, service: &Service) {
 /// Removes a project: its tasks stop, dependants first, then it is forgotten.
 pub(super) fn delete(state: &mut State, name: &ProjectName, volumes: bool) -> Outcome {
     let Some(present) = state.projects.get(name).cloned() else {
-        return Outcome::Rejected(Rejection::NoProject(name.clone()));
+        return if volumes { delete_kept(state, name) } else { Outcome::Rejected(Rejection::NoProject(name.clone())) };
     };
     let deletion = Deletion { volumes: volumes || present.deletion.is_some_and(|d| d.volumes) };
     if present.deletion == Some(deletion) {
@@ -164,6 +164,21 @@ pub(super) fn delete(state: &mut State, name: &ProjectName, volumes: bool) -> Ou
         mark_removing(state, &service);
     }
     done(state, true)
+}
+
+/// The named volumes that a project left behind when it was deleted without them.
+fn delete_kept(state: &mut State, name: &ProjectName) -> Outcome {
+    let kept: Vec<Arc<Volume>> =
+        state.volumes.values().filter(|v| v.key.project == *name && !v.external).cloned().collect();
+    if kept.is_empty() {
+        return Outcome::Rejected(Rejection::NoProject(name.clone()));
+    }
+    let going: Vec<&Arc<Volume>> = kept.iter().filter(|v| !v.removing).collect();
+    for volume in &going {
+        let volume = Volume { removing: true, modified: state.revision, ..(***volume).clone() };
+        state.volumes.insert(volume.key.clone(), Arc::new(volume));
+    }
+    done(state, !going.is_empty())
 }
 
 /// Removes one service, as if the manifest no longer named it and pruning were asked for.

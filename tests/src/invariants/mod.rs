@@ -1,0 +1,83 @@
+//! What is promised, one file per promise; each is held against every fact of a simulated run.
+
+mod absence;
+mod accepted;
+mod acknowledged;
+mod addresses;
+mod answers;
+mod deadline;
+mod deletion_order;
+mod foreigners;
+mod forward_only;
+mod gates;
+mod leases;
+mod names;
+mod once;
+mod one_ready;
+mod reasons;
+mod replay;
+mod serving;
+mod settles;
+mod sound;
+mod stopped;
+mod untouched;
+
+use std::fmt::Debug;
+
+use crate::sim::World;
+use crate::sim::event::Fact;
+
+/// A promise, with what it must remember to be judged.
+pub trait Promise: Debug {
+    /// Its file's name.
+    fn name(&self) -> &'static str;
+    /// Is it kept, given one more fact? An error says how not.
+    fn hold(&mut self, world: &World, fact: &Fact) -> Result<(), String>;
+}
+
+/// All promises.
+#[derive(Debug)]
+pub struct Promises {
+    all: Vec<Box<dyn Promise>>,
+}
+
+// === impl Promises ===
+
+impl Promises {
+    /// Of a fresh world.
+    pub fn all() -> Promises {
+        Promises {
+            all: vec![
+                Box::new(sound::Sound),
+                Box::<absence::Absence>::default(),
+                Box::<accepted::Accepted>::default(),
+                Box::<acknowledged::Acknowledged>::default(),
+                Box::<addresses::Addresses>::default(),
+                Box::<answers::Answers>::default(),
+                Box::new(deadline::Deadline),
+                Box::new(deletion_order::DeletionOrder),
+                Box::new(foreigners::Foreigners),
+                Box::new(forward_only::ForwardOnly),
+                Box::new(gates::Gates),
+                Box::new(leases::Leases),
+                Box::new(names::Names),
+                Box::<once::Once>::default(),
+                Box::<one_ready::OneReady>::default(),
+                Box::new(reasons::Reasons),
+                Box::new(replay::Replay),
+                Box::new(serving::Serving),
+                Box::new(settles::Settles),
+                Box::<stopped::Stopped>::default(),
+                Box::<untouched::Untouched>::default(),
+            ],
+        }
+    }
+
+    /// Holds all of them against one fact.
+    pub fn hold(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
+        for promise in &mut self.all {
+            promise.hold(world, fact).map_err(|broken| format!("{}: {broken}", promise.name()))?;
+        }
+        Ok(())
+    }
+}

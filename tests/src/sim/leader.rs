@@ -1,0 +1,455 @@
+//! The servers as one leader: its loop, its leases, its log, its sessions with agents.
+//!
+//! The loop and the dispatcher's rules are those of production (`leader`, `dispatcher/session`), which need a runtime;
+//! what they call is production itself.
+
+use orchestrator::engine::{
+    Command, Leases, Outcome, Stamped, State, assignments, endpoints, next_deadline, reconcile,
+};
+use proto::assignment::AssignmentSet;
+use proto::endpoint::EndpointTable;
+use proto::id::{NodeId, RequestId, SessionId};
+use proto::revision::Time;
+use std::collections::{BTreeMap, VecDeque};
+
+use super::World;
+use super::event::{Down, Event, Fact, Up};
+use super::params::Trouble;
+
+const PAUSE_MS: u64 = 50;
+const SLEEP_MAX_MS: u64 = 1_000;
+/// States kept for servers that lag behind.
+const PAST_KEPT: usize = 12;
+
+/// The leader.
+#[derive(Debug)]
+pub struct Leader {
+    /// There is one.
+    pub leads: bool,
+    /// Counts leaders.
+    pub term: u64,
+    /// Its leases.
+    pub leases: Leases,
+    /// When it began, on the world's clock.
+    pub began: u64,
+    /// Sessions by agent.
+    pub links: BTreeMap<usize, Link>,
+    /// It stands still until then.
+    pub paused_until: u64,
+    /// How long it has stood still since the last heartbeat of an agent was taken, by agent.
+    pub beats: BTreeMap<usize, u64>,
+    /// When the last pause ended.
+    pub resumed: u64,
+    base: Time,
+    expected: Time,
+    proposing: bool,
+    wake: u64,
+    last_session: u64,
+    publishing: bool,
+    pending: Vec<Proposal>,
+    in_flight: Vec<Proposal>,
+    held: Vec<LeaseEvent>,
+    past: VecDeque<State>,
+}
+
+/// A session as the server sees it.
+#[derive(Debug)]
+pub struct Link {
+    id: u64,
+    session: Option<SessionId>,
+    sent: Option<AssignmentSet>,
+    table: Option<EndpointTable>,
+}
+
+#[derive(Debug, Clone)]
+struct Proposal {
+    origin: Origin,
+    request: Option<RequestId>,
+    command: Command,
+}
+
+#[derive(Debug, Clone)]
+enum Origin {
+    Leader,
+    Register { agent: usize, link: u64 },
+    Statuses { agent: usize, link: u64, number: u64 },
+    Conditions,
+    Operator(usize),
+    Nobody,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum LeaseEvent {
+    Heard(NodeId),
+    Closed(NodeId),
+}
+
+// === impl Leader ===
+
+impl Leader {
+    /// Of a cluster that has none yet.
+    pub fn new() -> Leader {
+        Leader {
+            leads: false,
+            term: 0,
+            leases: Leases::default(),
+            began: 0,
+            links: BTreeMap::new(),
+            paused_until: 0,
+            beats: BTreeMap::new(),
+            resumed: 0,
+            base: Time(0),
+            expected: Time(0),
+            proposing: false,
+            wake: 0,
+            last_session: 0,
+            publishing: false,
+            pending: Vec::new(),
+            in_flight: Vec::new(),
+            held: Vec::new(),
+            past: VecDeque::new(),
+        }
+    }
+}
+
+impl Default for Leader {
+    fn default() -> Self {
+        Leader::new()
+    }
+}
+
+impl World {
+    /// Cluster time, as the leader has it.
+    pub fn cluster_now(&self) -> Time {
+        self.leader.base.after_ms(self.now - self.leader.began)
+    }
+
+    /// The leader is gone; what was on its way may or may not be in the log.
+    pub(super) fn depose(&mut self, outage_ms: u64) {
+        let in_flight = std::mem::take(&mut self.leader.in_flight);
+        let pending = std::mem::take(&mut self.leader.pending);
+        let kept = self.rng.chance(500);
+        let term = self.leader.term;
+        self.say(format_args!("leader of term {term} is lost; what was on its way is kept: {kept}"));
+        if kept && !in_flight.is_empty() {
+            let orphans = in_flight.iter().cloned().map(|p| Proposal { origin: Origin::Nobody, ..p }).collect();
+            self.commit_batch(orphans);
+        }
+        for proposal in in_flight.into_iter().chain(pending) {
+            if let Origin::Operator(request) = proposal.origin {
+                let delay = self.rng.range(50, 3_000);
+                self.after(delay, Event::Ask { request });
+            }
+        }
+        for (agent, link) in std::mem::take(&mut self.leader.links) {
+            let delay = self.rng.range(1, 300);
+            self.after(delay, Event::Broken { agent, link: link.id });
+        }
+        let (term, last_session) = (self.leader.term, self.leader.last_session);
+        self.leader = Leader { term, last_session, ..Leader::new() };
+        self.after(outage_ms, Event::Elected);
+    }
+
+    /// A server that has nothing but the log leads from now on.
+    pub(super) fn elected(&mut self) {
+        let before = std::mem::replace(&mut self.state, self.log.replay());
+        let leader = &mut self.leader;
+        leader.term += 1;
+        leader.leads = true;
+        leader.began = self.now;
+        leader.base = self.state.clock();
+        leader.expected = leader.base;
+        leader.leases = Leases::new_term(self.state.nodes().map(|n| n.info.id), leader.base);
+        leader.last_session = leader.last_session.max(self.now);
+        let (term, revision) = (self.leader.term, self.state.revision());
+        self.say(format_args!("term {term} begins at revision {revision}"));
+        self.facts.push(Fact::Elected { before: Box::new(before) });
+        self.leader_wakes(0);
+    }
+
+    fn leader_wakes(&mut self, delay_ms: u64) {
+        self.leader.wake += 1;
+        let (term, wake) = (self.leader.term, self.leader.wake);
+        self.after(delay_ms, Event::LeaderTurn { term, wake });
+    }
+
+    /// One round of the leader's loop.
+    pub(super) fn leader_turn(&mut self, term: u64, wake: u64) {
+        if !self.leader.leads || term != self.leader.term || wake != self.leader.wake || self.leader.proposing {
+            return;
+        }
+        let now = self.cluster_now();
+        let expected = self.leader.expected;
+        self.leader.leases.observe_loop(now, expected);
+        self.leader.leases.meet(self.state.nodes().map(|n| n.info.id), now);
+        let plan = reconcile(&self.state, &self.leader.leases, now);
+        self.facts.push(Fact::Reconciled { plan: plan.clone(), now });
+        if !plan.is_empty() {
+            for planned in &plan.changes {
+                self.trace.say(self.now, format_args!("plan: {}: {}", planned.change, planned.reason));
+            }
+            self.leader.proposing = true;
+            self.propose(Origin::Leader, None, Command::ApplyPlan { plan });
+            return;
+        }
+        let deadline = next_deadline(&self.state, &self.leader.leases, now);
+        let sleep = deadline.map_or(SLEEP_MAX_MS, |d| d.since_ms(now)).clamp(1, SLEEP_MAX_MS);
+        self.leader.expected = now.after_ms(sleep);
+        self.leader_wakes(sleep);
+    }
+
+    fn propose(&mut self, origin: Origin, request: Option<RequestId>, command: Command) {
+        self.leader.pending.push(Proposal { origin, request, command });
+        self.send_batch();
+    }
+
+    /// One batch is on its way at a time.
+    fn send_batch(&mut self) {
+        if self.leader.in_flight.is_empty() && !self.leader.pending.is_empty() {
+            self.leader.in_flight = std::mem::take(&mut self.leader.pending);
+            let latency = if self.rng.chance(20 * u64::from(self.rough)) {
+                self.rng.range(50, 1_500)
+            } else {
+                self.rng.range(1, 12)
+            };
+            let term = self.leader.term;
+            self.after(latency, Event::Commit { term });
+        }
+    }
+
+    pub(super) fn commit(&mut self, term: u64) {
+        if !self.leader.leads || term != self.leader.term {
+            return;
+        }
+        let batch = std::mem::take(&mut self.leader.in_flight);
+        self.commit_batch(batch);
+        self.send_batch();
+    }
+
+    fn commit_batch(&mut self, batch: Vec<Proposal>) {
+        let (at, wall) = (self.cluster_now(), self.wall(None));
+        let stamped: Vec<Stamped> =
+            batch.iter().map(|p| Stamped { at, wall, request: p.request, command: p.command.clone() }).collect();
+        let revision = self.state.revision();
+        let done = self.log.commit(&mut self.state, &stamped);
+        if self.state.revision() != revision {
+            self.leader.past.push_back(self.state.clone());
+            if self.leader.past.len() > PAST_KEPT {
+                self.leader.past.pop_front();
+            }
+        }
+        for (proposal, (before, stamped, outcome, after)) in batch.into_iter().zip(done) {
+            let (before, stamped, after) = (Box::new(before), Box::new(stamped), Box::new(after));
+            let fact = Fact::Committed { before, stamped, outcome: outcome.clone(), after };
+            self.facts.push(fact);
+            self.tell_outcome(proposal.origin, outcome);
+        }
+        self.state_moved();
+        self.log.compact(&self.state);
+    }
+
+    fn state_moved(&mut self) {
+        if !self.leader.leads {
+            return;
+        }
+        if !self.leader.publishing {
+            self.leader.publishing = true;
+            let term = self.leader.term;
+            let delay = self.rng.range(0, 3);
+            self.after(delay, Event::Publish { term });
+        }
+        if !self.leader.proposing {
+            self.leader_wakes(0);
+        }
+    }
+
+    fn tell_outcome(&mut self, origin: Origin, outcome: Outcome) {
+        match origin {
+            Origin::Leader => self.plan_ended(&outcome),
+            Origin::Register { agent, link } => self.begin_session(agent, link),
+            Origin::Statuses { agent, link, number } => self.send_down(agent, link, Down::Acknowledged(number)),
+            Origin::Operator(request) => {
+                // An answer may be lost with its connection: the operator asks again under the same id.
+                if self.rough && self.rng.chance(30) {
+                    self.after(2_000, Event::Ask { request });
+                } else {
+                    let delay = self.rng.range(0, 5);
+                    self.after(delay, Event::Answer { request, outcome });
+                }
+            }
+            Origin::Conditions | Origin::Nobody => {}
+        }
+    }
+
+    fn plan_ended(&mut self, outcome: &Outcome) {
+        let accepted = match outcome {
+            Outcome::Plan { accepted, rejected, .. } => {
+                for (index, why) in rejected {
+                    self.trace.say(self.now, format_args!("change {index} no longer held: {why}"));
+                }
+                *accepted
+            }
+            _ => 0,
+        };
+        let after = self.cluster_now();
+        for event in std::mem::take(&mut self.leader.held) {
+            self.take_lease_event(event, after);
+        }
+        self.leader.proposing = false;
+        self.leader.expected = after;
+        if accepted == 0 {
+            self.leader.expected = after.after_ms(PAUSE_MS);
+            self.leader_wakes(PAUSE_MS);
+        }
+    }
+
+    fn take_lease_event(&mut self, event: LeaseEvent, at: Time) {
+        match event {
+            LeaseEvent::Heard(node) => self.leader.leases.heard(node, at),
+            LeaseEvent::Closed(node) => self.leader.leases.closed(node, at, false),
+        }
+    }
+
+    fn lease_event(&mut self, event: LeaseEvent) {
+        if self.leader.proposing {
+            self.leader.held.push(event);
+            return;
+        }
+        let now = self.cluster_now();
+        self.take_lease_event(event, now);
+        if let LeaseEvent::Heard(node) = event
+            && self.state.node(node).is_none_or(|n| !n.is_up())
+        {
+            self.leader_wakes(0);
+        }
+    }
+
+    // --- The agents' door ---
+
+    /// A connection and its hello; false when nobody is there.
+    fn greet(&mut self, agent: usize, link: u64) {
+        let info = self.agents[agent].info.clone();
+        if self.state.node(info.id).is_some_and(|known| known.info == info) {
+            self.begin_session(agent, link);
+        } else {
+            self.propose(Origin::Register { agent, link }, None, Command::RegisterNode { info });
+        }
+    }
+
+    fn begin_session(&mut self, agent: usize, link: u64) {
+        if !self.leader.leads {
+            return;
+        }
+        self.leader.last_session += 1;
+        let session = SessionId(self.leader.last_session);
+        let fresh = Link { id: link, session: Some(session), sent: None, table: None };
+        if let Some(earlier) = self.leader.links.insert(agent, fresh) {
+            let delay = self.rng.range(1, 100);
+            self.after(delay, Event::Broken { agent, link: earlier.id });
+        }
+        self.say(format_args!("agent {agent} has session {}", session.0));
+        self.beat_taken(agent);
+        self.lease_event(LeaseEvent::Heard(self.agents[agent].info.id));
+        self.send_down(agent, link, Down::Welcome);
+        let lags = self.rough && self.params.troubles.contains(&Trouble::StaleServer) && self.rng.chance(500);
+        if lags && let Some(old) = self.leader.past.iter().next().cloned() {
+            self.publish_to(agent, &old);
+            let (term, delay) = (self.leader.term, self.rng.range(5, 800));
+            self.leader.publishing = true;
+            self.after(delay, Event::Publish { term });
+        } else {
+            let state = self.state.clone();
+            self.publish_to(agent, &state);
+        }
+    }
+
+    fn beat_taken(&mut self, agent: usize) {
+        self.leader.beats.insert(agent, self.now);
+    }
+
+    pub(super) fn publish(&mut self, term: u64) {
+        if term != self.leader.term || !self.leader.leads {
+            return;
+        }
+        self.leader.publishing = false;
+        let state = self.state.clone();
+        let agents: Vec<usize> = self.leader.links.keys().copied().collect();
+        agents.into_iter().for_each(|agent| self.publish_to(agent, &state));
+    }
+
+    /// Sends a session what moved, through the messages of the wire.
+    fn publish_to(&mut self, agent: usize, state: &State) {
+        let Some(link) = self.leader.links.get_mut(&agent) else { return };
+        let Some(session) = link.session else { return };
+        let id = link.id;
+        let mut messages = Vec::new();
+        if let Some(set) = assignments(state, self.agents[agent].info.id, session) {
+            let is_same =
+                link.sent.as_ref().is_some_and(|sent| AssignmentSet { revision: set.revision, ..sent.clone() } == set);
+            if !is_same {
+                let wire = proto::v1::AssignmentSet::from(&set);
+                let read = AssignmentSet::try_from(wire).expect("a set survives the wire");
+                assert_eq!(read, set, "the wire changes a set");
+                link.sent = Some(set);
+                messages.push(Down::Assignments(Box::new(read)));
+            }
+        }
+        let table = endpoints(state);
+        if link.table.as_ref().is_none_or(|t| t.services != table.services || t.epoch != table.epoch) {
+            link.table = Some(table.clone());
+            messages.push(Down::Endpoints(Box::new(table)));
+        }
+        messages.into_iter().for_each(|message| self.send_down(agent, id, message));
+    }
+
+    pub(super) fn to_server(&mut self, agent: usize, link: u64, message: Up) {
+        if !self.leader.leads {
+            return;
+        }
+        if matches!(message, Up::Hello) {
+            self.greet(agent, link);
+            return;
+        }
+        if self.leader.links.get(&agent).is_none_or(|l| l.id != link) {
+            return;
+        }
+        let node = self.agents[agent].info.id;
+        match message {
+            Up::Hello => {}
+            Up::Heartbeat => {
+                self.beat_taken(agent);
+                self.lease_event(LeaseEvent::Heard(node));
+                self.send_down(agent, link, Down::Echo);
+            }
+            Up::Statuses { number, reports } => {
+                let command = Command::ReportStatuses { node, reports };
+                self.propose(Origin::Statuses { agent, link, number }, None, command);
+            }
+            Up::Conditions(conditions) => {
+                self.propose(Origin::Conditions, None, Command::ReportConditions { node, conditions });
+            }
+        }
+    }
+
+    pub(super) fn closed(&mut self, agent: usize, link: u64) {
+        if self.leader.links.get(&agent).is_some_and(|l| l.id == link) {
+            self.leader.links.remove(&agent);
+            self.lease_event(LeaseEvent::Closed(self.agents[agent].info.id));
+        }
+    }
+
+    // --- The operators' door ---
+
+    /// False when nobody leads.
+    pub(super) fn asked(&mut self, request: usize, id: RequestId, command: Command) -> bool {
+        if self.leader.leads {
+            self.propose(Origin::Operator(request), Some(id), command);
+        }
+        self.leader.leads
+    }
+
+    /// The first command of the cluster.
+    pub(super) fn bootstrap(&mut self, command: Command) {
+        self.commit_batch(vec![Proposal { origin: Origin::Nobody, request: None, command }]);
+    }
+}

@@ -1,0 +1,279 @@
+//! A whole cluster in one thread: the production engines, codec and wire messages around one log, with a clock, a
+//! network, hosts and operators that follow from a seed.
+//!
+//! # Flow
+//! An event happens at its time; it changes the world, schedules others and leaves facts; the promises of `invariants`
+//! are held against each fact. When troubles end, everything must converge (`end`).
+//!
+//! # Guarantees
+//! The same seed gives the same run, line by line. Nothing here reads a clock or draws from anything but the seed.
+//!
+//! # Caveats
+//! Raft is one log with a leader that changes; the loops of `leader`, `dispatcher`, `session` and `worker` are restated
+//! here because theirs need a runtime: what they decide with is linked, how they wait is not.
+
+pub mod agent;
+pub mod calls;
+pub mod docker;
+pub mod end;
+pub mod event;
+pub mod image;
+pub mod leader;
+pub mod log;
+pub mod operators;
+pub mod params;
+pub mod rng;
+pub mod session;
+pub mod trace;
+mod troubles;
+
+use orchestrator::engine::model::Ranges;
+use orchestrator::engine::{Command, State};
+use proto::id::{ClusterId, NodeId};
+use proto::node::NodeInfo;
+use proto::revision::Wall;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Arguments;
+use std::net::Ipv4Addr;
+use std::panic::AssertUnwindSafe;
+
+use crate::invariants::Promises;
+use event::{Event, Fact};
+use params::Params;
+use rng::Rng;
+use trace::Trace;
+
+/// The world's wall clock begins in 2026.
+const WALL_BEGIN_MS: u64 = 1_767_225_600_000;
+/// Time between two looks at the whole, in milliseconds.
+const LOOK_EVERY_MS: u64 = 1_000;
+/// Time in which everything converges once troubles have ended, in milliseconds: backoffs of a minute follow each other
+/// along `depends_on`, and slots are changed one after the other.
+pub const CONVERGES_WITHIN_MS: u64 = 900_000;
+
+/// The world.
+#[derive(Debug)]
+pub struct World {
+    /// What it is.
+    pub params: Params,
+    /// Now, in milliseconds since it began.
+    pub now: u64,
+    /// What was committed.
+    pub state: State,
+    /// Who leads.
+    pub leader: leader::Leader,
+    /// Agents, one on each host.
+    pub agents: Vec<agent::Agent>,
+    /// Hosts' engines.
+    pub hosts: Vec<docker::Docker>,
+    /// Operators' requests.
+    pub requests: Vec<operators::Request>,
+    /// Troubles happen.
+    pub rough: bool,
+    log: log::Log,
+    rng: Rng,
+    trace: Trace,
+    wall_offset: i64,
+    queue: BTreeMap<(u64, u64), Event>,
+    tickets: u64,
+    links: u64,
+    calls: BTreeMap<u64, calls::Call>,
+    calls_made: u64,
+    facts: Vec<Fact>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Run {
+    /// Of its whole trace.
+    pub hash: u64,
+    /// Lines of its trace.
+    pub lines: u64,
+    /// The promise that was broken, and how.
+    pub failure: Option<String>,
+    /// Time from the end of troubles to convergence, in milliseconds.
+    pub converged_ms: u64,
+    /// Entries applied.
+    pub revisions: u64,
+    /// The trace.
+    pub trace: Trace,
+}
+
+/// Runs a seed.
+pub fn run(seed: u64, trace: Trace) -> Run {
+    let mut world = World::new(Params::of(seed), trace);
+    let mut promises = Promises::all();
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| world.live(&mut promises)));
+    let (failure, converged_ms) = match ended {
+        Ok(Ok(converged_ms)) => (None, converged_ms),
+        Ok(Err(broken)) => (Some(format!("{broken} (at {} ms)", world.now)), 0),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            (Some(format!("panic: {} (at {} ms)", text.unwrap_or("without words"), world.now)), 0)
+        }
+    };
+    let revisions = world.state.revision().0;
+    Run { hash: world.trace.hash(), lines: world.trace.len(), failure, converged_ms, revisions, trace: world.trace }
+}
+
+// === impl World ===
+
+impl World {
+    fn new(params: Params, trace: Trace) -> World {
+        let mut rng = Rng::new(params.seed ^ 0x5eed);
+        let hosts: Vec<docker::Docker> = (0..params.nodes).map(|_| docker::Docker::default()).collect();
+        let agents = (0..params.nodes).map(|n| agent::Agent::new(info(n, &params))).collect();
+        rng.range(0, 1);
+        World {
+            now: 0,
+            state: State::empty(),
+            leader: leader::Leader::new(),
+            agents,
+            hosts,
+            requests: Vec::new(),
+            rough: true,
+            log: log::Log::new(),
+            rng,
+            trace,
+            wall_offset: 0,
+            queue: BTreeMap::new(),
+            tickets: 0,
+            links: 0,
+            calls: BTreeMap::new(),
+            calls_made: 0,
+            facts: Vec::new(),
+            params,
+        }
+    }
+
+    /// Lives until everything has converged; how long that took after the troubles.
+    fn live(&mut self, promises: &mut Promises) -> Result<u64, String> {
+        self.begin();
+        let mut end = end::Convergence::default();
+        while let Some(((at, _), event)) = self.queue.pop_first() {
+            self.now = at;
+            let looks = matches!(event, Event::Look);
+            self.happen(event);
+            for fact in std::mem::take(&mut self.facts) {
+                promises.hold(self, &fact)?;
+            }
+            if looks && !self.rough && end.look(self)? {
+                return Ok(self.now - self.params.rough_ms);
+            }
+        }
+        Err("nothing happens any more".to_owned())
+    }
+
+    fn begin(&mut self) {
+        let ranges = Ranges {
+            containers: Ipv4Addr::new(10, 210, 0, 0),
+            containers_prefix: 16,
+            services: Ipv4Addr::new(10, 211, 0, 0),
+            services_prefix: 16,
+            // Tight: addresses come round.
+            node_prefix: if self.params.tight { 28 } else { 24 },
+        };
+        self.bootstrap(Command::Bootstrap { cluster: ClusterId(7), ranges });
+        self.at(1, Event::Elected);
+        for agent in 0..self.agents.len() {
+            let when = self.rng.range(2, 3_000);
+            self.at(when, Event::AgentStarts { agent });
+            if self.rng.chance(300) {
+                self.hosts[agent].plant("shop-a-1");
+            }
+            self.hosts[agent].plant("database");
+        }
+        self.at(1_000, Event::Request);
+        self.at(3_000, Event::Trouble);
+        self.at(self.params.rough_ms, Event::Calm);
+        self.at(LOOK_EVERY_MS, Event::Look);
+    }
+
+    /// Schedules an event.
+    fn at(&mut self, at: u64, event: Event) {
+        self.tickets += 1;
+        self.queue.insert((at.max(self.now), self.tickets), event);
+    }
+
+    fn after(&mut self, ms: u64, event: Event) {
+        self.at(self.now + ms, event);
+    }
+
+    fn say(&mut self, what: Arguments<'_>) {
+        self.trace.say(self.now, what);
+    }
+
+    /// Wall time of an agent's host, or of the leader's.
+    fn wall(&self, agent: Option<usize>) -> Wall {
+        let offset = agent.map_or(self.wall_offset, |a| self.agents[a].wall_offset);
+        Wall((WALL_BEGIN_MS + self.now).saturating_add_signed(offset))
+    }
+
+    fn happen(&mut self, event: Event) {
+        let of_leader = matches!(
+            event,
+            Event::Commit { .. }
+                | Event::LeaderTurn { .. }
+                | Event::Publish { .. }
+                | Event::ToServer { .. }
+                | Event::Closed { .. }
+                | Event::Ask { .. }
+        );
+        if of_leader && self.leader.paused_until > self.now {
+            let until = self.leader.paused_until;
+            self.at(until, event);
+            return;
+        }
+        match event {
+            Event::Commit { term } => self.commit(term),
+            Event::LeaderTurn { term, wake } => self.leader_turn(term, wake),
+            Event::Publish { term } => self.publish(term),
+            Event::Elected => self.elected(),
+            Event::ToServer { agent, link, message } => self.to_server(agent, link, message),
+            Event::ToAgent { agent, link, message } => self.to_agent(agent, link, message),
+            Event::Closed { agent, link } => self.closed(agent, link),
+            Event::Broken { agent, link } => self.broken(agent, link),
+            Event::AgentStarts { agent } => self.agent_starts(agent),
+            Event::Connect { agent, process } => self.connect(agent, process),
+            Event::Beat { agent, link } => self.beat(agent, link),
+            Event::Batch { agent, link } => self.batch(agent, link),
+            Event::Wake { agent, process, wake } => self.wake(agent, process, wake),
+            Event::Effect { call } => self.effect(call),
+            Event::End { call } => self.call_ends(call),
+            Event::Read { agent, process, begun, what } => self.read_at_engine(agent, process, begun, what),
+            Event::Seen { agent, process, begun, what, answer } => self.seen(agent, process, begun, what, answer),
+            Event::Hint { agent, process, task, container } => self.hinted(agent, process, task, &container),
+            Event::EngineFound { agent, process } => self.engine_found(agent, process),
+            Event::EngineLost { agent, process } => self.engine_lost(agent, process),
+            Event::Probe { agent, process, task, incarnation } => self.probe(agent, process, task, incarnation),
+            Event::WriteMemory { agent, process } => self.write_memory(agent, process),
+            Event::Ends { host, container, run, code } => self.ends(host, &container, run, code),
+            Event::Trouble if self.rough => self.trouble(),
+            Event::Request if self.rough => self.request(),
+            Event::Trouble | Event::Request => {}
+            Event::Ask { request } => self.ask(request),
+            Event::Answer { request, outcome } => self.answer(request, outcome),
+            Event::Calm => self.calm(),
+            Event::Look => {
+                self.facts.push(Fact::Lapsed);
+                self.after(LOOK_EVERY_MS, Event::Look);
+            }
+        }
+    }
+}
+
+fn info(n: u64, params: &Params) -> NodeInfo {
+    NodeInfo {
+        id: NodeId(n + 1),
+        hostname: format!("n{}", n + 1),
+        agent_version: "0".to_owned(),
+        engine_version: "0".to_owned(),
+        os: "linux".to_owned(),
+        arch: "x86_64".to_owned(),
+        cpu_millis: if params.tight { 1_000 } else { 8_000 },
+        memory_bytes: 8 << 30,
+        addresses: Vec::new(),
+        labels: BTreeMap::new(),
+        features: BTreeSet::new(),
+    }
+}

@@ -1,0 +1,142 @@
+//! What goes wrong, when the world's parameters say so.
+
+use super::World;
+use super::event::{Event, Fact};
+use super::params::Trouble;
+
+impl World {
+    /// One trouble, and the next later.
+    pub(super) fn trouble(&mut self) {
+        let mean = self.params.trouble_every_ms;
+        let pause = self.rng.range(mean / 4, mean * 2);
+        self.after(pause, Event::Trouble);
+        let troubles = self.params.troubles.clone();
+        let Some(trouble) = self.rng.pick(&troubles).copied() else { return };
+        let at = self.rng.range(0, self.agents.len() as u64 - 1) as usize;
+        self.facts.push(Fact::Trouble(trouble));
+        match trouble {
+            Trouble::AgentCrash => self.crash_agent(at, false),
+            Trouble::MemoryLost => {
+                if self.rng.chance(250) {
+                    self.crash_agent(at, true);
+                }
+            }
+            Trouble::LeaderChange => {
+                if self.leader.leads {
+                    let outage = self.rng.skewed(200, 8_000);
+                    self.depose(outage);
+                }
+            }
+            Trouble::Cut => {
+                let span = self.rng.skewed(200, 30_000);
+                self.say(format_args!("agent {at} is cut off for {span} ms"));
+                self.agents[at].cut_until = self.now + span;
+            }
+            Trouble::Reset => self.reset(at),
+            Trouble::EngineAway => self.engine_goes(at),
+            Trouble::ContainerDies => {
+                if let Some(id) = self.some_container(at) {
+                    self.end_process(at, &id, 137);
+                }
+            }
+            Trouble::ContainerRemoved => self.remove_by_hand(at),
+            Trouble::WallJump => {
+                let jump = self.rng.range(0, 4_000_000) as i64 - 2_000_000;
+                self.say(format_args!("wall clock of {at} jumps by {jump} ms"));
+                self.agents[at].wall_offset += jump;
+                if self.rng.chance(300) {
+                    self.wall_offset += jump;
+                }
+            }
+            Trouble::LateLeader => {
+                let span = self.rng.skewed(500, 12_000);
+                self.say(format_args!("the leader stands still for {span} ms"));
+                self.leader.paused_until = self.now + span;
+                // A shorter pause is no excuse: a lease outlasts two heartbeats.
+                if span >= 2_000 {
+                    self.leader.resumed = self.now + span;
+                }
+            }
+            // Happens when sessions begin.
+            Trouble::StaleServer => {}
+        }
+    }
+
+    fn crash_agent(&mut self, at: usize, damaged: bool) {
+        if !self.agents[at].alive {
+            return;
+        }
+        self.say(format_args!("agent {at} crashes; its memory is damaged: {damaged}"));
+        if let Some(connection) = &self.agents[at].connection {
+            let link = connection.id;
+            let delay = self.rng.range(1, 50) + self.agents[at].cut_until.saturating_sub(self.now);
+            self.after(delay, Event::Closed { agent: at, link });
+        }
+        self.agents[at].crash();
+        self.agents[at].disk.damaged |= damaged;
+        let down = self.rng.skewed(100, 45_000);
+        self.after(down, Event::AgentStarts { agent: at });
+    }
+
+    fn reset(&mut self, at: usize) {
+        if let Some(connection) = &self.agents[at].connection {
+            let link = connection.id;
+            self.say(format_args!("connection {link} of agent {at} breaks"));
+            let (mine, theirs) = (self.rng.skewed(0, 3_000), self.rng.skewed(0, 3_000));
+            self.after(mine, Event::Broken { agent: at, link });
+            self.after(theirs, Event::Closed { agent: at, link });
+        }
+    }
+
+    fn engine_goes(&mut self, at: usize) {
+        let span = self.rng.skewed(100, 30_000);
+        let hangs = self.rng.chance(400);
+        self.say(format_args!("the engine of {at} is away for {span} ms; it hangs: {hangs}"));
+        self.hosts[at].away_until = self.hosts[at].away_until.max(self.now + span);
+        if !hangs {
+            let process = self.agents[at].process;
+            self.after(3, Event::EngineLost { agent: at, process });
+            if self.rng.chance(300) {
+                let running: Vec<String> = self.hosts[at]
+                    .containers
+                    .values()
+                    .filter(|c| c.is_running() && !c.foreign)
+                    .map(|c| c.shown.id.clone())
+                    .collect();
+                running.iter().for_each(|id| self.end_process(at, id, 137));
+            }
+        }
+    }
+
+    fn some_container(&mut self, at: usize) -> Option<String> {
+        let ours: Vec<String> =
+            self.hosts[at].containers.values().filter(|c| !c.foreign).map(|c| c.shown.id.clone()).collect();
+        self.rng.pick(&ours).cloned()
+    }
+
+    fn remove_by_hand(&mut self, at: usize) {
+        if let Some(id) = self.some_container(at) {
+            self.say(format_args!("somebody removes {id} on host {at}"));
+            self.hint(at, &id);
+            self.hosts[at].containers.remove(&id);
+        }
+    }
+
+    /// Troubles end: what was cut is joined, what is down comes back.
+    pub(super) fn calm(&mut self) {
+        self.say(format_args!("calm"));
+        self.rough = false;
+        let now = self.now;
+        for at in 0..self.agents.len() {
+            self.agents[at].cut_until = now;
+            self.hosts[at].away_until = self.hosts[at].away_until.min(now + 500);
+            if !self.agents[at].alive {
+                self.after(500, Event::AgentStarts { agent: at });
+            }
+        }
+        self.leader.paused_until = self.leader.paused_until.min(now + 500);
+        if self.params.deletes_all {
+            self.delete_all();
+        }
+    }
+}
