@@ -11,7 +11,7 @@ use crate::time::parse_duration;
 /// Runs a Compose file on a cluster of Docker hosts, or on this machine alone.
 #[derive(Debug, Parser)]
 #[command(name = "ctl", version, max_term_width = 100, after_help = TOP_HELP, arg_required_else_help = true)]
-#[command(disable_help_subcommand = true, subcommand_help_heading = "Commands")]
+#[command(subcommand_help_heading = "Commands")]
 pub struct Args {
     /// Which cluster.
     #[command(flatten)]
@@ -82,6 +82,16 @@ pub enum Command {
     Exec(Rest),
     #[command(hide = true)]
     Inspect(Rest),
+    #[command(hide = true, alias = "start")]
+    Restart(Rest),
+    #[command(hide = true, alias = "list")]
+    Ls(Rest),
+    #[command(hide = true)]
+    Status(Rest),
+    #[command(hide = true)]
+    Events(Rest),
+    #[command(hide = true)]
+    Build(Rest),
 }
 
 /// Whatever stands behind a word of another program.
@@ -122,7 +132,8 @@ pub struct DevPlace {
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Docker Engine to use
-    #[arg(long, value_name = "SOCKET", default_value = "unix:///var/run/docker.sock")]
+    #[arg(long, value_name = "SOCKET", default_value = "unix:///var/run/docker.sock", env = "DOCKER_HOST")]
+    #[arg(hide_env_values = true)]
     pub docker: String,
 }
 
@@ -164,6 +175,9 @@ pub struct ApplyArgs {
     /// Name of the project [default: the file's, or its directory's]
     #[arg(long, short, value_name = "NAME")]
     pub project: Option<String>,
+    /// Remove services of the project that the file no longer has
+    #[arg(long)]
+    pub prune: bool,
     /// How long to wait.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -454,6 +468,7 @@ const APPLY_HELP: &str = "\
 EXAMPLES
   ctl apply                    the Compose file in this directory
   ctl apply -f shop.yaml --timeout 2m
+  ctl apply --prune            and remove what the file no longer has
   cat shop.yaml | ctl apply -f - -p shop --no-wait";
 
 const GET_HELP: &str = "\

@@ -199,9 +199,10 @@ impl Client {
         Ok(response.digest)
     }
 
-    /// Creates or changes a project.
-    pub async fn apply(&self, project: v1::ProjectSpec) -> Result<v1::ApplyProjectResponse, CallError> {
-        let request = v1::ApplyProjectRequest { request: self.next_id(), project: Some(project), ..Default::default() };
+    /// Creates or changes a project. `prune`: services that the spec does not name are removed.
+    pub async fn apply(&self, project: v1::ProjectSpec, prune: bool) -> Result<v1::ApplyProjectResponse, CallError> {
+        let (request, project) = (self.next_id(), Some(project));
+        let request = v1::ApplyProjectRequest { request, project, expected_release: None, prune };
         self.change("applying the project", request, async |mut c, r| c.apply_project(r).await).await
     }
 

@@ -82,6 +82,11 @@ pub async fn run(session: &mut Session, command: &Command) -> Result<Exit, Failu
         Command::Stop(_) => Err(elsewhere("stop", &["ctl scale SERVICE=0", "ctl delete service SERVICE"])),
         Command::Rm(_) => Err(elsewhere("rm", &["ctl delete service SERVICE", "ctl delete project PROJECT"])),
         Command::Exec(_) => Err(elsewhere("exec", &["docker exec -it PROJECT-SERVICE-SLOT COMMAND"])),
+        Command::Restart(_) => Err(elsewhere("restart", &["docker restart PROJECT-SERVICE-SLOT", "ctl apply"])),
+        Command::Ls(_) => Err(elsewhere("ls", &["ctl get projects", "ctl ps"])),
+        Command::Status(_) => Err(elsewhere("status", &["ctl ps", "ctl why SERVICE"])),
+        Command::Events(_) => Err(elsewhere("events", &["ctl get events --watch"])),
+        Command::Build(_) => Err(elsewhere("build", &["ctl dev", "ctl apply"])),
         Command::Inspect(_) => Err(elsewhere("inspect", &["ctl describe service NAME", "ctl why NAME"])),
     }
 }

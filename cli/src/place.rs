@@ -53,7 +53,7 @@ impl Places {
         let of_dev = |name: &str| self.dev_dir(name).join("api.sock");
         if let Some(name) = &target.cluster {
             check_name(name)?;
-            return Ok(of_dev(name));
+            return if self.dev_dir(name).exists() { Ok(of_dev(name)) } else { Err(no_such(name, &self.dev_names())) };
         }
         let names = self.dev_names();
         let running: Vec<&String> = names.iter().filter(|name| alive(&of_dev(name))).collect();
@@ -63,7 +63,7 @@ impl Places {
         match running.as_slice() {
             [one] => Ok(of_dev(one)),
             _ if self.system_socket.exists() => Ok(self.system_socket.clone()),
-            [] => Err(nothing_runs()),
+            [] => Err(nothing_runs(&names)),
             several => Err(several_run(several)),
         }
     }
@@ -88,8 +88,22 @@ pub fn alive(path: &Path) -> bool {
     }
 }
 
-fn nothing_runs() -> Failure {
-    let failure = Failure::new(Exit::Unreachable, "no server runs on this machine").hint("start one with `ctl dev`");
+fn no_such(name: &str, others: &[String]) -> Failure {
+    let failure = Failure::new(Exit::Unreachable, format!("there is no dev cluster `{name}`"));
+    match others {
+        [] => failure.hint(format!("start it with `ctl dev --name {name}`")),
+        others => failure.hint(format!("there is: {}", others.join(", "))),
+    }
+}
+
+fn nothing_runs(stopped: &[String]) -> Failure {
+    let failure = Failure::new(Exit::Unreachable, "no server runs on this machine");
+    let failure = match stopped {
+        [one] if one != DEFAULT_DEV => {
+            failure.hint(format!("start the dev cluster there is with `ctl dev --name {one}`"))
+        }
+        _ => failure.hint("start one with `ctl dev`"),
+    };
     if rustix::process::geteuid().is_root() {
         return failure;
     }
@@ -144,7 +158,8 @@ mod tests {
     #[test]
     fn what_is_named_wins() {
         let named = Target { socket: None, cluster: Some("b".into()) };
-        check(&["+default"], true, &named, Ok("wherry/dev-b/api.sock"));
+        check(&["+default", "b"], true, &named, Ok("wherry/dev-b/api.sock"));
+        check(&["+default"], true, &named, Err(Exit::Unreachable));
         let both = Target { socket: Some("/x.sock".into()), cluster: Some("b".into()) };
         check(&["+default"], true, &both, Ok("/x.sock"));
         let wrong = Target { socket: None, cluster: Some("../up".into()) };

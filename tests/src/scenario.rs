@@ -8,7 +8,7 @@ use orchestrator::engine::model::Ranges;
 use orchestrator::engine::{Leases, Outcome, State, apply, endpoints, explain, next_deadline, reconcile};
 use proto::id::{ClusterId, NodeId, ProjectName, ServiceKey, Slot, TaskId};
 use proto::names::TypedName;
-use proto::node::{NodeConditions, NodeInfo};
+use proto::node::{ForwardStatus, NodeConditions, NodeInfo};
 use proto::revision::{Time, Wall};
 use proto::spec::{
     ContainerSpec, Dependency, DependencyCondition, Mount, MountSource, PortMode, PortSpec, ProjectSpec, Protocol,
@@ -112,6 +112,7 @@ impl World {
             ["report", target, phase, options @ ..] => self.report(target, phase, options),
             ["obey"] => self.agents_obey(),
             ["volume-removed", name, volume] => self.volume_removed(name, volume),
+            ["port-taken", node, name, port] => self.port_taken(node, name, port),
             ["tick", span] => self.tick(span),
             ["beat"] => self.beat(),
             ["beat", name] => self.beat_of(name),
@@ -236,9 +237,11 @@ impl World {
     fn report(&mut self, target: &str, phase: &str, options: &[&str]) -> Done {
         let id = self.find(target)?;
         let known = self.state.task(id).ok_or("no such task")?.clone();
+        let phase = phase_of(phase)?;
         let mut status = TaskStatus {
             incarnation: known.status.incarnation.max(1),
-            phase: phase_of(phase)?,
+            phase,
+            finished_at: (phase == Phase::Exited).then_some(Wall(self.now.0)),
             failures_in_a_row: known.status.failures_in_a_row,
             started_at: Some(Wall(self.now.0)),
             ..TaskStatus::default()
@@ -291,6 +294,15 @@ impl World {
         let node = *self.nodes.get(name).ok_or("no such node")?;
         let conditions = NodeConditions { removed_volumes: vec![volume.to_owned()], ..NodeConditions::default() };
         self.command(Command::ReportConditions { node, conditions });
+        Ok(())
+    }
+
+    fn port_taken(&mut self, node: &str, name: &str, of: &str) -> Done {
+        let node = *self.nodes.get(node).ok_or("no such node")?;
+        let port = port(of, PortMode::Ingress)?;
+        let problem = format!("port {} is taken by another process", port.published);
+        let forwards = vec![ForwardStatus { service: key(name)?.0, port, bound: 0, problem }];
+        self.command(Command::ReportConditions { node, conditions: NodeConditions { forwards, ..Default::default() } });
         Ok(())
     }
 

@@ -119,9 +119,10 @@ impl Worker {
             return;
         }
         let (runtime, events) = (Arc::clone(&self.parts.runtime), self.events.clone());
-        let (incarnation, container, since) = (status.incarnation, status.container_id.clone(), status.started_at);
+        let (incarnation, container) = (status.incarnation, status.container_id.clone());
+        let (since, until) = (status.started_at, status.finished_at);
         tokio::spawn(async move {
-            let read = tokio::time::timeout(LAST_LOG_WITHIN, last_lines(&*runtime, &container, since)).await;
+            let read = tokio::time::timeout(LAST_LOG_WITHIN, last_lines(&*runtime, &container, since, until)).await;
             if let Ok(lines) = read
                 && !lines.is_empty()
             {
@@ -174,12 +175,23 @@ fn identity(set: &AssignmentSet) -> Identity {
     Identity { cluster: set.cluster, epoch: set.epoch, node: set.node }
 }
 
-/// Of this start only: the container's log goes on over restarts.
-async fn last_lines(runtime: &dyn ContainerRuntime, container: &str, since: Option<Wall>) -> Vec<String> {
-    let query = LogQuery { follow: false, tail: Some(LAST_LINES), since };
+/// Of one start only: the container's log goes on over restarts, and the next start may have begun by now.
+async fn last_lines(
+    runtime: &dyn ContainerRuntime,
+    container: &str,
+    since: Option<Wall>,
+    until: Option<Wall>,
+) -> Vec<String> {
+    let query = LogQuery { follow: false, tail: Some(2 * LAST_LINES), since };
     let Ok(mut chunks) = runtime.logs(container, &query).await else { return Vec::new() };
     let mut bytes = Vec::new();
     while let Some(Ok(chunk)) = chunks.next().await {
+        // Engines know `since` to the second only.
+        let early = chunk.at.zip(since).is_some_and(|(at, since)| at < since);
+        let late = chunk.at.zip(until).is_some_and(|(at, until)| at > until);
+        if early || late {
+            continue;
+        }
         bytes.extend_from_slice(&chunk.bytes);
         if bytes.len() > LAST_LINES as usize * LAST_LINE_MAX * 4 {
             break;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use proto::id::BlobDigest;
+use proto::id::{BlobDigest, ServiceName};
 use proto::spec::{BlobKind, ProjectSpec};
 use proto::v1;
 
@@ -25,15 +25,40 @@ use crate::session::Session;
 pub async fn run(session: &mut Session, args: &ApplyArgs) -> Result<Exit, Failure> {
     let loaded = intake::load(session, args.file.as_deref(), args.project.as_deref())?;
     let client = session.client().await?;
-    send(session, &client, loaded, args.waiting).await
+    let asked = Asked { waiting: args.waiting, prune: args.prune, after: After::Return, cluster_since_unix_ms: None };
+    send(session, &client, loaded, asked).await
+}
+
+/// How a manifest is to be applied.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// How long to wait.
+    pub waiting: Waiting,
+    /// Services that the file no longer has are removed.
+    pub prune: bool,
+    /// What the caller does then.
+    pub after: After,
+    /// When the cluster was started, if that was for this apply.
+    pub cluster_since_unix_ms: Option<u64>,
+}
+
+/// What follows a successful apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// The prompt: the next command is suggested.
+    Return,
+    /// The output of the services.
+    Follow,
 }
 
 /// Builds, uploads, applies and waits.
-pub async fn send(session: &mut Session, client: &Client, loaded: Loaded, waiting: Waiting) -> Result<Exit, Failure> {
+pub async fn send(session: &mut Session, client: &Client, loaded: Loaded, asked: Asked) -> Result<Exit, Failure> {
+    let waiting = asked.waiting;
     intake::say_notices(session, &loaded);
     let loaded = build(session, client, loaded).await?;
     let spec = upload(client, &loaded).await?;
-    let answer = client.apply(v1::ProjectSpec::from(&spec)).await.map_err(|e| intake::locate(e, &loaded))?;
+    let answer =
+        client.apply(v1::ProjectSpec::from(&spec), asked.prune).await.map_err(|e| intake::locate(e, &loaded))?;
     intake::say_server_notices(session, &answer.notices);
     say_changes(session, &spec, &answer)?;
     if waiting.no_wait {
@@ -41,10 +66,13 @@ pub async fn send(session: &mut Session, client: &Client, loaded: Loaded, waitin
         session.terminal.say(&paint(DIM, &format!("not waiting; see `{ctl} ps -p {}`", spec.name)));
         return Ok(Exit::Done);
     }
-    let goal = goal(&spec, &answer);
+    let goal = Goal { cluster_since_unix_ms: asked.cluster_since_unix_ms, ..goal(&spec, &answer) };
     let ended = wait::until(&mut session.terminal, client, goal, waiting.timeout).await?;
     if let Ended::Done(snapshot) = &ended {
-        show_result(session, &spec, snapshot)?;
+        show_result(session, snapshot)?;
+        if asked.after == After::Return {
+            suggest(session, &spec);
+        }
     }
     wait::conclude(session, ended, waiting.timeout, &format!("project {}", spec.name))
 }
@@ -99,6 +127,7 @@ fn goal(spec: &ProjectSpec, answer: &v1::ApplyProjectResponse) -> Goal {
         release: Some(answer.release),
         services: spec.services.iter().map(|(name, s)| (name.to_string(), s.replicas)).collect(),
         removed,
+        cluster_since_unix_ms: None,
     }
 }
 
@@ -122,7 +151,7 @@ fn say_changes(session: &mut Session, spec: &ProjectSpec, answer: &v1::ApplyProj
     Ok(())
 }
 
-fn show_result(session: &mut Session, spec: &ProjectSpec, snapshot: &v1::Snapshot) -> Result<(), Failure> {
+fn show_result(session: &mut Session, snapshot: &v1::Snapshot) -> Result<(), Failure> {
     let table = views::tasks(snapshot, false);
     if !table.is_empty() {
         let width = session.terminal.width;
@@ -136,11 +165,19 @@ fn show_result(session: &mut Session, spec: &ProjectSpec, snapshot: &v1::Snapsho
     for (name, url) in &urls {
         session.terminal.line(&format!("  {name:width$}  {}", paint(BOLD, url)))?;
     }
-    let ctl = session.ctl();
-    let next = match spec.services.keys().next() {
-        Some(service) if spec.services.len() == 1 => format!("{ctl} logs -f {}/{service}", spec.name),
-        _ => format!("{ctl} get services -p {}", spec.name),
-    };
-    session.terminal.say(&format!("\n{} {next}", paint(DIM, "next:")));
     Ok(())
+}
+
+/// The next command, for the service one looks at first.
+fn suggest(session: &mut Session, spec: &ProjectSpec) {
+    if let Some(service) = entrance(spec) {
+        let ctl = session.ctl();
+        session.terminal.say(&format!("\n{} {ctl} logs -f {}/{service}", paint(DIM, "next:"), spec.name));
+    }
+}
+
+/// The service one looks at first: one that is reached from outside, else the first.
+fn entrance(spec: &ProjectSpec) -> Option<&ServiceName> {
+    let published = spec.services.iter().find(|(_, service)| !service.ports.is_empty());
+    published.or_else(|| spec.services.iter().next()).map(|(name, _)| name)
 }

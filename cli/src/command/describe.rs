@@ -220,7 +220,7 @@ fn node(name: &str, snapshot: &v1::Snapshot) -> Result<Page, Failure> {
     page.field("Engine problem", one_line(&conditions.engine_problem));
     page.field(
         "System",
-        format!("{}/{}, Docker Engine {}, agent {}", info.os, info.arch, info.engine_version, info.agent_version),
+        format!("{}/{}, Docker Engine {}, agent {}", info.os, info.arch, engine(&info), info.agent_version),
     );
     page.field("Processors", format!("{}, {} reserved", cores(info.cpu_millis), cores(reserved.cpu_millis)));
     page.field("Memory", format!("{}, {} reserved", bytes(info.memory_bytes), bytes(reserved.memory_bytes)));
@@ -240,6 +240,11 @@ fn node(name: &str, snapshot: &v1::Snapshot) -> Result<Page, Failure> {
     page.section("Tasks", views::tasks(&part, false));
     page.events(snapshot, |subject| subject == info.id || subject == info.hostname);
     Ok(page)
+}
+
+/// An agent that joined before its engine answered does not know it.
+fn engine(info: &v1::NodeInfo) -> &str {
+    if info.engine_version.is_empty() { "of unknown version" } else { &info.engine_version }
 }
 
 fn server(name: &str, snapshot: &v1::Snapshot) -> Result<Page, Failure> {

@@ -12,9 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::apply::{self, After, Asked};
+use super::delete;
 use super::logs::{Chunk, Printer, spawn};
 use super::wait::{self, Ended, Watch};
-use super::{apply, delete};
 use crate::args::{DevArgs, DevCommand, DevDownArgs, DevPlace, Waiting};
 use crate::client::Client;
 use crate::dev::cluster::{self, Cluster, DevConfig};
@@ -29,7 +30,13 @@ use crate::place::{self, DEFAULT_DEV};
 use crate::session::Session;
 use crate::time::now_ms;
 
-const WAITING: Waiting = Waiting { no_wait: false, timeout: Duration::from_secs(300) };
+const DOCKER_DEFAULT: &str = "unix:///var/run/docker.sock";
+const ASKED: Asked = Asked {
+    waiting: Waiting { no_wait: false, timeout: Duration::from_secs(300) },
+    prune: false,
+    after: After::Return,
+    cluster_since_unix_ms: None,
+};
 const DOWN_TIMEOUT: Duration = Duration::from_secs(120);
 const VOLUME_POLL: Duration = Duration::from_millis(50);
 
@@ -55,17 +62,18 @@ pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure>
         && let Some(client) = daemon::ready_unless_gone(&home, &config).await?
     {
         session.terminal.say(&format!("dev cluster {} runs already", paint(BOLD, &config.name)));
-        return beside(session, &client, loaded, args.detach).await;
+        return beside(session, &client, loaded, args.detach, None).await;
     }
     checks::docker(&config.docker).await?;
     home.make()?;
     home.remember_docker(&config.docker)?;
     if args.detach {
+        let started = now_ms();
         let mut child = daemon::spawn(&home, &config)?;
         session.terminal.say(&format!("starting dev cluster {}", paint(BOLD, &config.name)));
         let client = daemon::ready(&home, &config, Some(&mut child)).await?;
         say_started(session, &client).await?;
-        return beside(session, &client, loaded, true).await;
+        return beside(session, &client, loaded, true, Some(started)).await;
     }
     foreground(session, &home, config, loaded).await
 }
@@ -74,7 +82,9 @@ fn config(session: &Session, place: &DevPlace, range: Option<String>) -> Result<
     let name = place.name.clone().or_else(|| session.target.cluster.clone()).unwrap_or_else(|| DEFAULT_DEV.to_owned());
     place::check_name(&name)?;
     let dir = session.places.dev_dir(&name);
-    Ok(DevConfig { name, dir, range, docker: place.docker.clone() })
+    // An empty DOCKER_HOST is none, as for docker itself.
+    let docker = if place.docker.is_empty() { DOCKER_DEFAULT.to_owned() } else { place.docker.clone() };
+    Ok(DevConfig { name, dir, range, docker })
 }
 
 /// The named manifest, or that of the directory if there is one.
@@ -88,19 +98,26 @@ fn manifest(session: &Session, file: Option<&PathBuf>) -> Result<Option<Loaded>,
 async fn say_started(session: &mut Session, client: &Client) -> Result<(), Failure> {
     let version = client.version().await?;
     let ranges = format!("containers {}, services {}", version.container_range, version.service_range);
-    session.terminal.say(&paint(DIM, &format!("ready: {ranges}, socket {}", client.socket().display())));
+    session.terminal.say(&paint(DIM, &format!("ready: {ranges}")));
     Ok(())
 }
 
-/// With a cluster in another process: apply, and follow unless detached.
-async fn beside(session: &mut Session, client: &Client, loaded: Option<Loaded>, detach: bool) -> Result<Exit, Failure> {
+/// With a cluster in another process: apply, and follow unless detached. `cluster_since_unix_ms`: its start, if just now.
+async fn beside(
+    session: &mut Session,
+    client: &Client,
+    loaded: Option<Loaded>,
+    detach: bool,
+    cluster_since_unix_ms: Option<u64>,
+) -> Result<Exit, Failure> {
     let Some(loaded) = loaded else {
         let ctl = session.ctl();
         session.terminal.say(&format!("{} {ctl} apply -f compose.yaml", paint(DIM, "next:")));
         return Ok(Exit::Done);
     };
     let (project, since) = (loaded.spec.name.to_string(), now_ms());
-    let exit = apply::send(session, client, loaded, WAITING).await?;
+    let after = if detach { After::Return } else { After::Follow };
+    let exit = apply::send(session, client, loaded, Asked { after, cluster_since_unix_ms, ..ASKED }).await?;
     if detach || exit != Exit::Done {
         return Ok(exit);
     }
@@ -122,22 +139,23 @@ async fn foreground(
     log_to_stderr("warn");
     let mut end = EndSignals::new()?;
     session.terminal.say(&format!("starting dev cluster {}", paint(BOLD, &config.name)));
+    let started = now_ms();
     let cluster = cluster::start(config.clone()).await.map_err(|e| start_failed(&config, &e))?;
     // Ctrl-C is looked at first: it ends the cluster, not only the waiting within `live`.
     let lived = tokio::select! {
         biased;
         () = end.next() => Ok(Exit::Interrupted),
         error = cluster.lost() => Err(Failure::refused(format!("the cluster ended: {error:#}"))),
-        lived = live(session, home, &config, loaded) => lived.map(|()| Exit::Done),
+        lived = live(session, home, &config, loaded, started) => lived.map(|()| Exit::Done),
     };
     let exit = lived?;
     let again = async {
         end.next().await;
         Err(Failure::new(Exit::Interrupted, "stopped at once: containers may still run")
-            .hint("`ctl dev` adopts them again"))
+            .hint(format!("`{}` adopts them again", dev_line("", &config.name))))
     };
     tokio::select! {
-        stopped = stop(session, cluster) => stopped?,
+        stopped = stop(session, cluster, &config.name) => stopped?,
         ended = again => return ended,
     }
     drop(lock);
@@ -145,15 +163,28 @@ async fn foreground(
     Ok(if exit == Exit::Interrupted { Exit::Done } else { exit })
 }
 
-async fn stop(session: &mut Session, cluster: Cluster) -> Result<(), Failure> {
+async fn stop(session: &mut Session, cluster: Cluster, name: &str) -> Result<(), Failure> {
     session.terminal.say("\nstopping… (Ctrl-C again leaves at once)");
     cluster.stop_with_tasks().await.map_err(|e| Failure::refused(format!("containers could not be stopped: {e:#}")))?;
-    session.terminal.say(&paint(DIM, "stopped; data stay. `ctl dev` starts it again, `ctl dev down` removes it"));
+    let (again, down) = (dev_line("", name), dev_line(" down", name));
+    session.terminal.say(&paint(DIM, &format!("stopped; data stay. `{again}` starts it again, `{down}` removes it")));
     Ok(())
 }
 
+/// The command that leads to this cluster again: `ctl dev down --name b`.
+fn dev_line(words: &str, name: &str) -> String {
+    let named = if name == DEFAULT_DEV { String::new() } else { format!(" --name {name}") };
+    format!("ctl dev{words}{named}")
+}
+
 /// Applies and follows. Only an unreachable cluster ends it: a project that does not run can be mended and applied again.
-async fn live(session: &mut Session, home: &Home, config: &DevConfig, loaded: Option<Loaded>) -> Result<(), Failure> {
+async fn live(
+    session: &mut Session,
+    home: &Home,
+    config: &DevConfig,
+    loaded: Option<Loaded>,
+    started_unix_ms: u64,
+) -> Result<(), Failure> {
     let client = daemon::ready(home, config, None).await?;
     say_started(session, &client).await?;
     let Some(loaded) = loaded else {
@@ -165,7 +196,8 @@ async fn live(session: &mut Session, home: &Home, config: &DevConfig, loaded: Op
         return std::future::pending().await;
     };
     let (project, since) = (loaded.spec.name.to_string(), now_ms());
-    match apply::send(session, &client, loaded, WAITING).await {
+    let asked = Asked { after: After::Follow, cluster_since_unix_ms: Some(started_unix_ms), ..ASKED };
+    match apply::send(session, &client, loaded, asked).await {
         // The signal that ended the waiting ends the cluster too, by the caller.
         Ok(Exit::Interrupted) => return std::future::pending().await,
         Ok(_) => {}

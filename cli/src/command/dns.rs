@@ -80,7 +80,7 @@ fn record_type(kind: RecordKind) -> RecordType {
 
 /// The full name, with its last dot: `web` and `web.shop` become names of the cluster's zone, `example.com` does not.
 fn complete(text: &str, scope: &Scope, snapshot: &v1::Snapshot) -> Result<String, Failure> {
-    let text = text.to_lowercase();
+    let text = dotted(&text.to_lowercase());
     if text.ends_with('.') {
         return Ok(text);
     }
@@ -107,6 +107,18 @@ fn complete(text: &str, scope: &Scope, snapshot: &v1::Snapshot) -> Result<String
         (Err(_), Some(project), _) => Ok(format!("{text}.{project}.{ZONE}.")),
         (Err(failure), None, _) => Err(failure),
     }
+}
+
+/// Names as the other commands take them, `shop/web.1`, in the resolver's order: `1.web.shop`. No such name is one of DNS:
+/// there is no top-level domain of digits.
+fn dotted(text: &str) -> String {
+    let (project, rest) = text.split_once('/').map_or((None, text), |(project, rest)| (Some(project), rest));
+    let is_slot = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
+    let rest = match rest.rsplit_once('.') {
+        Some((service, slot)) if is_slot(slot) => format!("{slot}.{service}"),
+        _ => rest.to_owned(),
+    };
+    project.map_or(rest.clone(), |project| format!("{rest}.{project}"))
 }
 
 /// `web`, `1.web`, `_http._tcp.web`: a service's name without a project.
@@ -192,7 +204,7 @@ fn show(session: &mut Session, answer: &Message, name: &Name, kind: RecordType, 
         let failure = Failure::refused(whence);
         return Err(match code {
             ResponseCode::NoError => failure.hint("a service without a ready container answers so: see `ctl ps`"),
-            ResponseCode::NXDomain => failure.hint("see `ctl get services` for the names there are"),
+            ResponseCode::NXDomain if name.to_string().ends_with(&format!(".{ZONE}.")) => failure.hint(absent(kind)),
             _ => failure,
         });
     }
@@ -210,6 +222,13 @@ fn show(session: &mut Session, answer: &Message, name: &Name, kind: RecordType, 
     session.terminal.print(&table.render(width))?;
     session.terminal.say(&paint(DIM, &whence));
     Ok(Exit::Done)
+}
+
+fn absent(kind: RecordType) -> &'static str {
+    match kind {
+        RecordType::SRV => "SRV records bear the names of ports: `- name: http` beside `target:` in the Compose file",
+        _ => "see `ctl get services` for the names there are",
+    }
 }
 
 /// The word resolvers print for a response code.
@@ -256,6 +275,9 @@ mod tests {
         check("2.web", Some("shop"), "2.web.shop.svc.cluster.local.");
         check("_http._tcp.web", Some("shop"), "_http._tcp.web.shop.svc.cluster.local.");
         check("web.shop.svc", None, "web.shop.svc.cluster.local.");
+        check("shop/db", Some("blog"), "db.shop.svc.cluster.local.");
+        check("shop/web.2", None, "2.web.shop.svc.cluster.local.");
+        check("web.2", Some("blog"), "2.web.blog.svc.cluster.local.");
         check("web.shop.svc.cluster.local", None, "web.shop.svc.cluster.local.");
     }
 

@@ -30,12 +30,16 @@ pub struct Script {
     pub afterwards: Option<v1::Snapshot>,
     /// Applied projects, with their request ids.
     pub applies: Vec<(v1::RequestId, v1::ProjectSpec)>,
+    /// Whether each of them asked to prune.
+    pub prunes: Vec<bool>,
     /// Scalings.
     pub scales: Vec<v1::ScaleServiceRequest>,
     /// Deletions.
     pub deletes: Vec<v1::DeleteProjectRequest>,
     /// Log chunks.
     pub logs: Vec<v1::LogChunk>,
+    /// The answer to `Why`, instead of a made-up one.
+    pub why: Option<v1::WhyResponse>,
     /// What `GetVersion` says of being a dev cluster.
     pub dev: bool,
 }
@@ -155,7 +159,10 @@ impl control_server::Control for Fake {
         request: Request<v1::ApplyProjectRequest>,
     ) -> Result<Response<v1::ApplyProjectResponse>, Status> {
         let request = request.into_inner();
-        self.noted(|s| s.applies.push((request.request.unwrap_or_default(), request.project.unwrap_or_default())));
+        self.noted(|s| {
+            s.prunes.push(request.prune);
+            s.applies.push((request.request.unwrap_or_default(), request.project.unwrap_or_default()));
+        });
         self.change()?;
         Ok(Response::new(self.script.lock().expect("no test panics while it holds it").applied.clone()))
     }
@@ -198,6 +205,9 @@ impl control_server::Control for Fake {
     }
 
     async fn why(&self, request: Request<v1::WhyRequest>) -> Result<Response<v1::WhyResponse>, Status> {
+        if let Some(answer) = self.script.lock().expect("no test panics while it holds it").why.clone() {
+            return Ok(Response::new(answer));
+        }
         let slot = request.into_inner().slot.map_or("all".to_owned(), |slot| slot.to_string());
         Ok(Response::new(v1::WhyResponse {
             now: format!("backing off (slot {slot})"),

@@ -16,6 +16,8 @@ pub mod why;
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod progress_tests;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,8 @@ use crate::output::views::task_name;
 
 /// A task without a health check must have run so long, in milliseconds, before it counts as running.
 pub const SETTLE_MS: u64 = 1_000;
+/// What the cluster's last run called ready is believed after so long, in milliseconds: agents have looked by then.
+pub const ADOPT_MS: u64 = 2_500;
 /// A trouble that may pass is believed after so long, in milliseconds.
 pub const PATIENCE_MS: u64 = 3_000;
 /// While others are still starting a crash loop may be theirs to end: so long, in milliseconds.
@@ -34,6 +36,8 @@ pub struct Goal {
     pub services: BTreeMap<String, u32>,
     /// Services that must be gone.
     pub removed: BTreeSet<String>,
+    /// When the cluster itself was started, if just now: what began before is known from its last run only.
+    pub cluster_since_unix_ms: Option<u64>,
 }
 
 /// What to do now.
@@ -182,6 +186,10 @@ impl Judge {
         }
         let ran_ms = status.started_at_unix_ms.map_or(0, |started| at_unix_ms.saturating_sub(started));
         let seen_ms = self.ready_since.get(&incarnation(task)).map_or(0, |since| now_ms.saturating_sub(*since));
+        let of_last_run = self.goal.cluster_since_unix_ms.zip(status.started_at_unix_ms).is_some_and(|(s, at)| at < s);
+        if of_last_run {
+            return seen_ms >= ADOPT_MS;
+        }
         status.health() == v1::Health::Healthy || ran_ms.max(seen_ms) >= SETTLE_MS
     }
 
@@ -322,6 +330,7 @@ fn crash_words(status: &v1::TaskStatus, words: &str) -> String {
     let how = match (status.oom_killed, status.exit_code) {
         (true, _) => "killed for lack of memory".to_owned(),
         (false, Some(code)) => format!("exited with code {code}"),
+        (false, None) if words.is_empty() => "it ended".to_owned(),
         (false, None) => words.to_owned(),
     };
     format!("crash-looping: {how}, {} times in a row", status.failures_in_a_row)

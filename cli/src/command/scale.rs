@@ -61,6 +61,7 @@ fn empty_goal(project: &str) -> Goal {
         release: None,
         services: BTreeMap::new(),
         removed: BTreeSet::new(),
+        cluster_since_unix_ms: None,
     }
 }
 

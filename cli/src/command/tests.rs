@@ -60,9 +60,9 @@ async fn apply_waits_and_ends_with_what_runs_and_the_next_command() {
 shop release 1
   web  created
 
-NAME        STATE  NODE   IMAGE  RESTARTS  AGE
-shop/web.1  ready  alpha  img:1  0         1m25s
-shop/web.2  ready  alpha  img:1  0         1m25s
+NAME        STATE  NODE   RESTARTS  AGE
+shop/web.1  ready  alpha  0         1m25s
+shop/web.2  ready  alpha  0         1m25s
 
   web  http://localhost:8080
 ";
@@ -155,6 +155,21 @@ error: shop/web.1: image `img:1` cannot be pulled: manifest unknown
 hint: ctl why shop/web.1
 ";
     assert!(world.err.text().ends_with(want), "{}", world.err.text());
+}
+
+#[tokio::test]
+async fn services_that_left_the_file_stay_with_a_notice_or_are_pruned() {
+    let mut world = empty_world();
+    let notice = "service `old` is not in the file any more and stays; `ctl apply --prune` removes it";
+    world.script(|s| s.applied.notices = vec![notice.to_owned()]);
+    assert_eq!(world.ctl("apply").await, 0);
+    assert!(world.err.text().contains(&format!("note: {notice}\n")), "{}", world.err.text());
+
+    let mut world = empty_world();
+    world.script(|s| s.applied = applied(&[("old", "removed"), ("web", "created")]));
+    assert_eq!(world.ctl("apply --prune").await, 0, "{}", world.err.text());
+    assert!(world.out.text().starts_with("shop release 1\n  old  removed\n  web  created\n"), "{}", world.out.text());
+    assert_eq!(world.script(|s| s.prunes.clone()), [true]);
 }
 
 #[tokio::test]
@@ -340,7 +355,7 @@ cause  exited with code 1
     no database
 ";
     assert_eq!(world.out.text(), want);
-    assert!(world.err.text().ends_with("next: ctl logs --tail 50 shop/web.2\n"));
+    assert!(world.err.text().ends_with("more: ctl logs --tail 50 shop/web.2\n"));
 }
 
 #[tokio::test]
@@ -432,6 +447,8 @@ async fn words_of_other_programs_lead_to_ours() {
         ("down -v", "ctl delete"),
         ("run -it x sh", "ctl apply"),
         ("exec web sh", "docker exec"),
+        ("ls", "ctl get projects"),
+        ("events", "ctl get events --watch"),
     ] {
         assert_eq!(world.ctl(line).await, 2, "{line}");
         assert!(world.err.text().contains(ours), "{line}: {}", world.err.text());

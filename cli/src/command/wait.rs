@@ -184,7 +184,7 @@ fn leftovers(snapshot: &v1::Snapshot, project: &str, only: Option<&str>) -> Vec<
     let line = |(name, count): (&str, usize)| Line {
         name: name.to_owned(),
         state: "stopping".to_owned(),
-        count: format!("{count} left"),
+        count: if count == 0 { String::new() } else { format!("{count} left") },
         reason: String::new(),
         settled: false,
     };

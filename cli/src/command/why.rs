@@ -29,6 +29,6 @@ pub async fn run(session: &mut Session, args: &WhyArgs) -> Result<Exit, Failure>
         session.terminal.line(&format!("  {}", one_line(line)))?;
     }
     let ctl = session.ctl();
-    session.terminal.say(&format!("\n{} {ctl} logs --tail 50 {found}", paint(DIM, "next:")));
+    session.terminal.say(&format!("\n{} {ctl} logs --tail 50 {found}", paint(DIM, "more:")));
     Ok(Exit::Done)
 }

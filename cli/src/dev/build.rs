@@ -72,5 +72,5 @@ fn show(terminal: &mut Terminal, width: usize, line: &BuildLine) {
 fn failed(service: &ServiceName, words: &str) -> Failure {
     let mut lines = words.lines().map(str::to_owned);
     let first = lines.next().unwrap_or_default();
-    Failure::refused(format!("service {service}: {first}")).lines(lines)
+    Failure::refused(format!("service {service}: {first}")).lines(lines).hint("nothing was applied")
 }

@@ -24,9 +24,10 @@ pub fn root() -> Result<(), Failure> {
 /// The Docker Engine answers.
 pub async fn docker(endpoint: &str) -> Result<(), Failure> {
     let Some(path) = endpoint.strip_prefix("unix://") else {
-        return Err(
-            Failure::usage(format!("`{endpoint}` is no unix socket")).hint("write it as unix:///var/run/docker.sock")
-        );
+        return Err(Failure::usage(format!(
+            "the Docker Engine at `{endpoint}` is not on a unix socket of this machine"
+        ))
+        .hint("write --docker unix:///var/run/docker.sock (DOCKER_HOST is used without it)"));
     };
     let answer = match timeout(PING_DEADLINE, ping(path)).await {
         Ok(answer) => answer,

@@ -75,16 +75,20 @@ impl Terminal {
     /// A terminal that is two buffers, without colours: (terminal, stdout, stderr).
     pub fn buffered() -> (Terminal, Buffer, Buffer) {
         let (out, err) = (Buffer::default(), Buffer::default());
-        let terminal = Terminal {
-            out: Box::new(Plain(out.clone())),
-            err: Box::new(Plain(err.clone())),
+        (Terminal::on(out.clone(), err.clone()), out, err)
+    }
+
+    /// A terminal on these buffers, without colours.
+    pub fn on(out: Buffer, err: Buffer) -> Terminal {
+        Terminal {
+            out: Box::new(Plain(out)),
+            err: Box::new(Plain(err)),
             width: None,
             live: false,
             height: 24,
             out_is_terminal: false,
             can_ask: false,
-        };
-        (terminal, out, err)
+        }
     }
 
     /// A result, as is.

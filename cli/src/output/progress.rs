@@ -2,12 +2,19 @@
 //!
 //! Never decides what is shown: it is given the lines. Called by the waiting commands.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::Terminal;
 use super::style::{DIM, of_state, paint};
 use super::table::{cut, one_line};
 use unicode_width::UnicodeWidthStr;
+
+/// States not told while they may pass: before the cluster has begun with it, and up but not yet for long enough.
+const PASSING: [&str; 2] = ["pending", "running"];
+/// States whose reason is told beside them; the others' reasons are steps on the way.
+const TELLING: [&str; 3] = ["waiting", "degraded", "failed"];
+/// States whose reason is told again when it becomes another.
+const WORSENING: [&str; 2] = ["degraded", "failed"];
 
 /// One thing that is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +35,7 @@ pub struct Line {
 #[derive(Debug, Default)]
 pub struct Progress {
     drawn: usize,
-    said: BTreeMap<String, (String, String)>,
+    said: BTreeSet<(String, String)>,
 }
 
 impl Progress {
@@ -68,14 +75,21 @@ impl Progress {
         self.drawn = lines.len().min(room) + 1;
     }
 
+    /// A log file keeps every line: a new state or count is worth one, once, with its reason where that asks for a look.
     fn append(&mut self, terminal: &mut Terminal, lines: &[Line]) {
-        for line in lines {
-            let now = (format!("{} {}", line.state, line.count), line.reason.clone());
-            if self.said.get(&line.name) != Some(&now) {
-                let reason =
-                    if line.reason.is_empty() { String::new() } else { format!(": {}", one_line(&line.reason)) };
-                terminal.say(&format!("{}: {}{reason}", line.name, now.0.trim_end()));
-                self.said.insert(line.name.clone(), now);
+        for line in lines.iter().filter(|line| line.settled || !PASSING.contains(&line.state.as_str())) {
+            let state = line.state.as_str();
+            let mut now = format!("{state} {}", line.count).trim_end().to_owned();
+            let reason = one_line(&line.reason);
+            let shown = match TELLING.contains(&state) && !reason.is_empty() {
+                true => format!("{now}: {reason}"),
+                false => now.clone(),
+            };
+            if WORSENING.contains(&state) {
+                now.clone_from(&shown);
+            }
+            if self.said.insert((line.name.clone(), now)) {
+                terminal.say(&format!("{}: {shown}", line.name));
             }
         }
     }
@@ -111,6 +125,39 @@ mod tests {
         progress.show(&mut terminal, &[line("web", "running", "2/2", true), line("db", "running", "1/1", true)], 900);
         progress.clear(&mut terminal);
         assert_eq!(err.text(), "web: starting 0/2\ndb: running 1/1\nweb: running 2/2\n");
+    }
+
+    #[test]
+    fn a_log_is_not_filled_with_steps_on_the_way() {
+        let (mut terminal, _, err) = Terminal::buffered();
+        let mut progress = Progress::default();
+        let states = [
+            ("pending", "0/1", ""),
+            ("waiting", "0/1", "waits for `db` to be healthy (it is starting)"),
+            ("waiting", "0/1", "waits for `db` to be healthy (it is degraded)"),
+            ("starting", "0/1", "web.1: its node has not begun"),
+            ("starting", "0/1", "web.1: image and container are being prepared"),
+            ("failed", "0/1", "web.1: exit code 1"),
+            ("starting", "0/1", "web.1: its process is being started"),
+            ("running", "1/1", ""),
+            ("failed", "0/1", "web.1: exit code 1"),
+            ("failed", "0/1", "web.1: exit code 2"),
+            ("starting", "0/1", ""),
+            ("running", "1/1", "at last"),
+        ];
+        for (state, count, reason) in states {
+            let settled = reason == "at last";
+            let line = Line { reason: reason.into(), ..line("web", state, count, settled) };
+            progress.show(&mut terminal, &[line], 0);
+        }
+        let want = "\
+web: waiting 0/1: waits for `db` to be healthy (it is starting)
+web: starting 0/1
+web: failed 0/1: web.1: exit code 1
+web: failed 0/1: web.1: exit code 2
+web: running 1/1
+";
+        assert_eq!(err.text(), want);
     }
 
     #[test]

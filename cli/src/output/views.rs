@@ -104,7 +104,7 @@ fn ready_cell(service: &v1::Service) -> Cell {
 /// Tasks: what runs where.
 pub fn tasks(snapshot: &v1::Snapshot, wide: bool) -> Table {
     let titles =
-        ["NAME", "STATE", "NODE", "IMAGE", "RESTARTS", "AGE", "ID", "ADDRESS", "GENERATION", "CONTAINER", "REASON"];
+        ["NAME", "STATE", "NODE", "RESTARTS", "AGE", "IMAGE", "ID", "ADDRESS", "GENERATION", "CONTAINER", "REASON"];
     let mut table = Table::new(&titles);
     for t in &snapshot.tasks {
         let status = t.status.clone().unwrap_or_default();
@@ -114,9 +114,9 @@ pub fn tasks(snapshot: &v1::Snapshot, wide: bool) -> Table {
             Cell::styled(task_name(t), if t.outdated || t.desired == "stop" { style::DIM } else { style::PLAIN }),
             Cell::state(&t.state),
             t.node_name.as_str().into(),
-            t.image.as_str().into(),
             Cell::styled(restarts.to_string(), if restarts > 0 { style::MOVING } else { style::PLAIN }),
             age_since(snapshot.at_unix_ms, t.created_at_unix_ms).into(),
+            only(wide, t.image.clone()),
             only(wide, proto::id::TaskId(t.id).to_string()),
             only(wide, t.addresses.join(", ")),
             only(wide, format!("{}{}", t.generation, if t.outdated { " (old)" } else { "" })),

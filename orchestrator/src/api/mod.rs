@@ -102,7 +102,8 @@ impl Control for Api {
 
     async fn get_snapshot(&self, request: Request<v1::GetSnapshotRequest>) -> Answer<v1::Snapshot> {
         self.raft.read_barrier().await.map_err(|e| Status::unavailable(e.to_string()))?;
-        snapshot::snapshot(&self.present(), &self.servers(), &request.into_inner()).map(Response::new)
+        snapshot::snapshot(&self.present(), &self.servers(), &request.into_inner(), self.clock.wall())
+            .map(Response::new)
     }
 
     type WatchSnapshotStream = Flow<v1::Snapshot>;
@@ -115,7 +116,7 @@ impl Control for Api {
             let mut states = api.state.clone();
             loop {
                 let state = states.borrow_and_update().clone();
-                let answer = snapshot::snapshot(&state, &api.servers(), &request);
+                let answer = snapshot::snapshot(&state, &api.servers(), &request, api.clock.wall());
                 let is_over = answer.is_err();
                 if sender.send(answer).await.is_err() || is_over {
                     return;

@@ -1,6 +1,7 @@
 //! State for operators: objects with a state in a word and why.
 
 use proto::id::{NodeId, ProjectName};
+use proto::revision::Wall;
 use proto::spec::Reservations;
 use proto::v1;
 use tonic::Status;
@@ -20,11 +21,12 @@ pub(super) struct ServerView {
     pub(super) applied: u64,
 }
 
-/// Everything, or one project's part.
+/// Everything, or one project's part. `wall`: now, which ages are counted from however long ago the last change was.
 pub(super) fn snapshot(
     state: &State,
     servers: &[ServerView],
     request: &v1::GetSnapshotRequest,
+    wall: Wall,
 ) -> Result<v1::Snapshot, Status> {
     let project: Option<ProjectName> = match request.project.as_str() {
         "" => None,
@@ -34,7 +36,7 @@ pub(super) fn snapshot(
     let ledger = Ledger::of(state);
     Ok(v1::Snapshot {
         revision: state.revision().0,
-        at_unix_ms: state.wall().0,
+        at_unix_ms: wall.max(state.wall()).0,
         projects: state.projects().filter(|p| wanted(&p.name)).map(|p| project_view(state, p)).collect(),
         services: state.services().filter(|s| wanted(&s.key.project)).map(|s| service_view(state, s)).collect(),
         tasks: tasks(state, &wanted),

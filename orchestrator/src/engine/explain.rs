@@ -5,7 +5,6 @@
 use proto::assignment::Desired;
 use proto::id::{ServiceKey, Slot};
 use proto::node::ForwardStatus;
-use proto::revision::Wall;
 use proto::spec::DependencyCondition;
 use proto::task_state::{Health, Phase, TaskStatus};
 
@@ -14,6 +13,9 @@ use super::placement::{self, Ledger};
 use super::reconcile::blocking_gates;
 use super::state::State;
 use super::state::apply::exit_words;
+
+mod why;
+pub use why::why;
 
 /// A word and why it is not the best one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -271,154 +273,6 @@ pub fn project(state: &State, project: &super::model::Project) -> Judgement {
             word(name, reason)
         }
     }
-}
-
-/// The answer of `ctl why` for a service, or one slot of it. `wall`: for spans in words.
-pub fn why(state: &State, key: &ServiceKey, slot: Option<Slot>, wall: Wall) -> Option<Explanation> {
-    let service = state.service(key)?;
-    let Some(slot) = slot.or_else(|| first_troubled(state, service)) else {
-        return Some(why_service(state, service, wall));
-    };
-    let tasks = state.tasks_of(key).filter(|t| t.slot == slot);
-    let task = tasks.max_by_key(|t| (t.is_wanted(), t.spec_hash == service.spec_hash, t.id));
-    Some(match task {
-        Some(task) => why_task(state, service, task, wall),
-        None => why_empty(state, service, slot),
-    })
-}
-
-fn first_troubled(state: &State, service: &Service) -> Option<Slot> {
-    super::reconcile::slot_order(service.spec.replicas).find(|slot| {
-        let fine = state.tasks_of(&service.key).any(|t| {
-            t.slot == *slot
-                && t.is_satisfied()
-                && t.spec_hash == service.spec_hash
-                && state.node(t.node).is_some_and(|n| n.is_up())
-        });
-        !fine
-    })
-}
-
-fn why_service(state: &State, service: &Service, wall: Wall) -> Explanation {
-    let judged = self::service(state, service);
-    let counts = counts(state, service);
-    let restarts: Vec<&super::model::Task> =
-        state.tasks_of(&service.key).map(|t| &**t).filter(|t| t.status.incarnation > 1).collect();
-    let cause = match restarts.iter().max_by_key(|t| t.status.started_at) {
-        Some(t) => format!(
-            "{}.{} was restarted {} times, last {}",
-            t.service.service,
-            t.slot,
-            t.status.incarnation - 1,
-            ago(t.status.started_at, wall)
-        ),
-        None if judged.reason.is_empty() => "all its tasks started and none has ended".to_owned(),
-        None => judged.reason.clone(),
-    };
-    let detail = restarts
-        .iter()
-        .flat_map(|t| t.status.last_log.iter().map(|l| format!("{}.{} | {l}", t.service.service, t.slot)));
-    Explanation {
-        now: format!("{} is {}: {} of {} ready", service.key, judged.state, counts.ready, service.spec.replicas),
-        cause,
-        next: "nothing; it is as asked".to_owned(),
-        detail: detail.collect(),
-    }
-}
-
-fn why_task(state: &State, service: &Service, of: &super::model::Task, wall: Wall) -> Explanation {
-    let judged = task(state, of);
-    let status = &of.status;
-    let node = state.node(of.node).map_or_else(|| of.node.to_string(), |n| n.info.hostname.clone());
-    let since = match status.phase {
-        Phase::Running => format!(", running {}", span_since(status.started_at, wall)),
-        _ => String::new(),
-    };
-    let start = if status.incarnation > 1 { format!(" (start {})", status.incarnation) } else { String::new() };
-    let cause = if judged.reason.is_empty() { past_cause(status, wall) } else { judged.reason.clone() };
-    Explanation {
-        now: format!("{}.{} is {} on {node}{since}{start}", service.key, of.slot, judged.state),
-        cause,
-        next: next_words(service, of, &judged, wall),
-        detail: status.last_log.iter().map(|l| format!("log | {l}")).collect(),
-    }
-}
-
-/// For a task that is well now: what it came through.
-fn past_cause(status: &TaskStatus, wall: Wall) -> String {
-    if status.incarnation <= 1 {
-        return "it started and has not ended since".to_owned();
-    }
-    let how = if status.exit_code.is_some() { exit_words(status) } else { status.message.clone() };
-    let how = if how.is_empty() { "it ended".to_owned() } else { format!("before this start it ended with {how}") };
-    format!("{how}; started again {}", ago(status.started_at, wall))
-}
-
-fn next_words(service: &Service, of: &super::model::Task, judged: &Judgement, wall: Wall) -> String {
-    let retry = |at: Wall| {
-        let ms = at.0.saturating_sub(wall.0);
-        if ms == 0 { "now".to_owned() } else { format!("in {}", span(ms)) }
-    };
-    match (judged.state, of.status.retry_at) {
-        ("ready", _) => "nothing; it is as asked".to_owned(),
-        ("complete", _) => "nothing; it has done what it was for".to_owned(),
-        ("backing-off", Some(at)) => format!(
-            "its agent tries again {} (failure {} in a row, the pause doubles up to 60s)",
-            retry(at),
-            of.status.failures_in_a_row
-        ),
-        ("failed", _) => {
-            format!("nothing by itself: fix the cause and apply again (restart policy of `{}`)", service.key.service)
-        }
-        ("unhealthy", _) => "its agent restarts it".to_owned(),
-        ("lost", _) if of.has_local_volume() => "it waits for its node, because its volume is there".to_owned(),
-        ("lost", _) => "it is replaced on another node as soon as one can hold it".to_owned(),
-        ("stopping", _) => {
-            format!("it is killed if it has not ended {} after the signal", span(of.container.stop_grace_ms))
-        }
-        _ => "its agent goes on with it".to_owned(),
-    }
-}
-
-fn why_empty(state: &State, service: &Service, slot: Slot) -> Explanation {
-    if slot.0 > service.spec.replicas {
-        return Explanation {
-            now: format!("{}.{slot} is not wanted", service.key),
-            cause: format!("{} replicas are asked for", service.spec.replicas),
-            next: format!("nothing; `ctl scale {}={}` would fill it", service.key, slot.0),
-            detail: Vec::new(),
-        };
-    }
-    if blocking_gates(service).next().is_some() {
-        return Explanation {
-            now: format!("{}.{slot} is waiting", service.key),
-            cause: gate_words(state, service),
-            next: "it starts as soon as that is so".to_owned(),
-            detail: Vec::new(),
-        };
-    }
-    match placement::place(state, &Ledger::of(state), service, None) {
-        Err(why) => Explanation {
-            now: format!("{}.{slot} has no node", service.key),
-            cause: why.to_string(),
-            next: "it is placed as soon as a node can hold it: free some room, add a node, or ask for less".to_owned(),
-            detail: why.refusals.values().map(|(count, example)| format!("{count} node(s) | {example}")).collect(),
-        },
-        Ok(_) => Explanation {
-            now: format!("{}.{slot} has no task yet", service.key),
-            cause: "it was asked for a moment ago".to_owned(),
-            next: "it is placed now".to_owned(),
-            detail: Vec::new(),
-        },
-    }
-}
-
-fn ago(at: Option<Wall>, now: Wall) -> String {
-    at.map_or_else(|| "at an unknown time".to_owned(), |at| format!("{} ago", span(now.0.saturating_sub(at.0))))
-}
-
-fn span_since(at: Option<Wall>, now: Wall) -> String {
-    at.map_or_else(|| "for an unknown time".to_owned(), |at| format!("for {}", span(now.0.saturating_sub(at.0))))
 }
 
 /// `850ms`, `12s`, `5m12s`, `3h5m`, `2d4h`.

@@ -53,7 +53,9 @@ fn with_kept_services(present: Option<&Project>, spec: &ProjectSpec, prune: bool
     let before = present.spec();
     for (name, service) in &before.services {
         if !whole.services.contains_key(name) {
-            notices.push(format!("service `{name}` is not in the file any more and stays; --prune removes it"));
+            notices.push(format!(
+                "service `{name}` is not in the file any more and stays; `ctl apply --prune` removes it"
+            ));
             for (key, volume) in volumes_used(service, &before.volumes) {
                 whole.volumes.entry(key).or_insert(volume);
             }

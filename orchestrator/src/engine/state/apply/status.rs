@@ -57,18 +57,34 @@ fn tell(state: &mut State, task: &Task, status: &TaskStatus) {
     }
 }
 
-/// `exit code 137, out of memory: ...`
+/// `exit code 137 (SIGKILL), killed for memory: ...`
 pub(crate) fn exit_words(status: &TaskStatus) -> String {
     let mut words = match status.exit_code {
-        Some(code) => format!("exit code {code}"),
+        Some(code) => format!("exit code {code}{}", signal_words(code)),
         None => "exit code unknown".to_owned(),
     };
     if status.oom_killed {
         words.push_str(", killed for memory");
     }
-    if !status.message.is_empty() {
+    // An agent that knows no more than the code says the code once more.
+    let says_more = |code: i32| status.message != format!("exited with code {code}");
+    if !status.message.is_empty() && status.exit_code.is_none_or(says_more) {
         words.push_str(": ");
         words.push_str(&status.message);
     }
     words
+}
+
+/// Codes above 128 are signals, by the shells' custom: those that people meet.
+fn signal_words(code: i32) -> &'static str {
+    match code {
+        129 => " (SIGHUP)",
+        130 => " (SIGINT)",
+        134 => " (SIGABRT)",
+        135 => " (SIGBUS)",
+        137 => " (SIGKILL)",
+        139 => " (SIGSEGV)",
+        143 => " (SIGTERM)",
+        _ => "",
+    }
 }

@@ -1,0 +1,237 @@
+//! The answer of `ctl why`: three lines, and more to read below them.
+//!
+//! Pure. A status tells of its own start only: what happened to the one before comes from the ring of events. Called by `api`.
+
+use proto::id::{ServiceKey, Slot};
+use proto::revision::Wall;
+use proto::spec::{DependencyCondition, RestartPolicy};
+use proto::task_state::{Phase, TaskStatus};
+
+use super::{Explanation, Judgement, blocking_gates, counts, gate_words, port_problem, service as judge_service, span};
+use crate::engine::model::{Event, Service, Task};
+use crate::engine::placement::{self, Ledger};
+use crate::engine::reconcile::slot_order;
+use crate::engine::state::State;
+
+const AS_ASKED: &str = "nothing; it is as asked";
+
+/// The answer of `ctl why` for a service, or one slot of it. `wall`: for spans in words.
+pub fn why(state: &State, key: &ServiceKey, slot: Option<Slot>, wall: Wall) -> Option<Explanation> {
+    let service = state.service(key)?;
+    let Some(slot) = slot.or_else(|| first_troubled(state, service)) else {
+        return Some(of_service(state, service, wall));
+    };
+    let tasks = state.tasks_of(key).filter(|t| t.slot == slot);
+    let task = tasks.max_by_key(|t| (t.is_wanted(), t.spec_hash == service.spec_hash, t.id));
+    Some(match task {
+        Some(task) => of_task(state, service, task, wall),
+        None => of_empty_slot(state, service, slot),
+    })
+}
+
+fn first_troubled(state: &State, service: &Service) -> Option<Slot> {
+    slot_order(service.spec.replicas).find(|slot| {
+        let fine = state.tasks_of(&service.key).any(|t| {
+            t.slot == *slot
+                && t.is_satisfied()
+                && t.spec_hash == service.spec_hash
+                && state.node(t.node).is_some_and(|n| n.is_up())
+        });
+        !fine
+    })
+}
+
+/// All its slots are well: what they came through, or what else is wrong.
+fn of_service(state: &State, service: &Service, wall: Wall) -> Explanation {
+    let judged = judge_service(state, service);
+    let now = format!(
+        "{} is {}: {} of {} ready",
+        service.key,
+        judged.state,
+        counts(state, service).ready,
+        service.spec.replicas
+    );
+    if let Some(problem) = port_problem(state, &service.key) {
+        let port = problem.port.published;
+        let next = format!("its agent tries port {port} again and publishes it as soon as it is free");
+        return Explanation { now, cause: problem.problem.clone(), next, detail: Vec::new() };
+    }
+    let restarted = state.tasks_of(&service.key).filter(|t| t.status.incarnation > 1);
+    let Some(last) = restarted.max_by_key(|t| t.status.started_at) else {
+        let started = "all its tasks started and none has ended".to_owned();
+        let cause = if judged.reason.is_empty() { started } else { judged.reason };
+        return Explanation { now, cause, next: AS_ASKED.to_owned(), detail: Vec::new() };
+    };
+    let name = format!("{}.{}", last.service.service, last.slot);
+    Explanation {
+        now,
+        cause: format!("{name}: {}", past(state, last, wall)),
+        next: AS_ASKED.to_owned(),
+        detail: last.status.last_log.iter().map(|line| format!("{name} | {line}")).collect(),
+    }
+}
+
+fn of_task(state: &State, service: &Service, of: &Task, wall: Wall) -> Explanation {
+    let judged = super::task(state, of);
+    let status = &of.status;
+    let node = state.node(of.node).map_or_else(|| of.node.to_string(), |n| n.info.hostname.clone());
+    let since = match (status.phase, status.started_at) {
+        (Phase::Running, Some(at)) => format!(", running for {}", span(wall.0.saturating_sub(at.0))),
+        _ => String::new(),
+    };
+    let start = if status.incarnation > 1 { format!(" (start {})", status.incarnation) } else { String::new() };
+    Explanation {
+        now: format!("{}.{} is {} on {node}{since}{start}", service.key, of.slot, judged.state),
+        cause: cause(state, of, &judged, wall),
+        next: next(service, of, &judged, wall),
+        detail: status.last_log.iter().map(|line| format!("log | {line}")).collect(),
+    }
+}
+
+/// Its present trouble and since when; for one that is well or on its way, what it came through.
+fn cause(state: &State, of: &Task, judged: &Judgement, wall: Wall) -> String {
+    let status = &of.status;
+    let ended = matches!(status.phase, Phase::Exited | Phase::Failed | Phase::Stopped);
+    match (judged.reason.as_str(), status.finished_at) {
+        ("", _) => past(state, of, wall),
+        (reason, Some(at)) if status.phase == Phase::Exited => format!("{reason} ({})", ago(at, wall)),
+        (reason, _) if status.incarnation > 1 && !ended => format!("{reason}; before: {}", past(state, of, wall)),
+        (reason, _) => reason.to_owned(),
+    }
+}
+
+/// How the start before this one ended, and how soon it was started again.
+fn past(state: &State, of: &Task, wall: Wall) -> String {
+    let status = &of.status;
+    if status.incarnation <= 1 {
+        return "it started and has not ended since".to_owned();
+    }
+    let Some(end) = last_end(state, of) else {
+        return format!("it was started {} times; how it ended before is forgotten", status.incarnation);
+    };
+    let how = if end.message.is_empty() { "it ended" } else { &end.message };
+    let again = match status.started_at.map(|at| at.0.saturating_sub(end.at.0)) {
+        None => String::new(),
+        Some(0) => "; started again at once".to_owned(),
+        Some(ms) => format!("; started again {} later", span(ms)),
+    };
+    format!("{how}, {}{again}", ago(end.at, wall))
+}
+
+/// The newest event that says how a start of this task ended.
+fn last_end<'a>(state: &'a State, of: &Task) -> Option<&'a Event> {
+    let subject = format!("{}.{}", of.service, of.slot);
+    let since_it_was_made = state.events().rev().take_while(|e| e.revision >= of.uid.created);
+    let mut ends = since_it_was_made.filter(|e| matches!(e.kind.as_str(), "task-exited" | "task-failed"));
+    ends.find(|e| e.subject == subject).map(|e| &**e)
+}
+
+fn next(service: &Service, of: &Task, judged: &Judgement, wall: Wall) -> String {
+    let TaskStatus { phase, retry_at, failures_in_a_row, .. } = &of.status;
+    match (judged.state, retry_at) {
+        ("ready", _) => AS_ASKED.to_owned(),
+        ("complete", _) => "nothing; it has done what it was for".to_owned(),
+        ("backing-off", Some(at)) => {
+            let when = match at.0.saturating_sub(wall.0) {
+                0 => "now".to_owned(),
+                ms => format!("in {}", span(ms)),
+            };
+            format!("its agent tries again {when} (failure {failures_in_a_row} in a row, the pause doubles up to 60s)")
+        }
+        ("failed", _) if *phase == Phase::Exited && starts_again(service.spec.restart, &of.status) => {
+            "its agent starts it again at once".to_owned()
+        }
+        ("failed", _) if *phase == Phase::Exited => {
+            format!("nothing, as `restart: {}` says; fix the cause and apply again", policy(service.spec.restart))
+        }
+        ("failed", _) => "nothing by itself: fix the cause and apply again".to_owned(),
+        ("unhealthy", _) => "its agent restarts it".to_owned(),
+        ("lost", _) if of.has_local_volume() => "it waits for its node, because its volume is there".to_owned(),
+        ("lost", _) => "it is replaced on another node as soon as one can hold it".to_owned(),
+        ("stopping", _) => {
+            format!("it is killed if it has not ended {} after the signal", span(of.container.stop_grace_ms))
+        }
+        _ => "its agent goes on with it".to_owned(),
+    }
+}
+
+fn starts_again(restart: RestartPolicy, status: &TaskStatus) -> bool {
+    match restart {
+        RestartPolicy::Always => true,
+        RestartPolicy::OnFailure { max } => {
+            status.exit_code != Some(0) && (max == 0 || status.failures_in_a_row <= max)
+        }
+        RestartPolicy::No => false,
+    }
+}
+
+/// As it is written in the manifest.
+fn policy(restart: RestartPolicy) -> String {
+    match restart {
+        RestartPolicy::Always => "always".to_owned(),
+        RestartPolicy::OnFailure { max: 0 } => "on-failure".to_owned(),
+        RestartPolicy::OnFailure { max } => format!("on-failure:{max}"),
+        RestartPolicy::No => "\"no\"".to_owned(),
+    }
+}
+
+fn of_empty_slot(state: &State, service: &Service, slot: Slot) -> Explanation {
+    let name = format!("{}.{slot}", service.key);
+    if slot.0 > service.spec.replicas {
+        return Explanation {
+            now: format!("{name} is not wanted"),
+            cause: format!("{} replicas are asked for", service.spec.replicas),
+            next: format!("nothing; `ctl scale {}={}` would fill it", service.key, slot.0),
+            detail: Vec::new(),
+        };
+    }
+    if blocking_gates(service).next().is_some() {
+        return Explanation {
+            now: format!("{name} is waiting"),
+            cause: gate_words(state, service),
+            next: "it starts as soon as that is so".to_owned(),
+            detail: held_by(state, service),
+        };
+    }
+    match placement::place(state, &Ledger::of(state), service, None) {
+        Err(why) => {
+            let each = why.refusals.values().filter(|_| why.nodes > 1);
+            Explanation {
+                now: format!("{name} has no node"),
+                cause: why.to_string(),
+                next: "it is placed as soon as a node can hold it: free some room, add a node, or ask for less"
+                    .to_owned(),
+                detail: each.map(|(count, example)| format!("{count} of {} nodes | {example}", why.nodes)).collect(),
+            }
+        }
+        Ok(_) => Explanation {
+            now: format!("{name} has no task yet"),
+            cause: "it was asked for a moment ago".to_owned(),
+            next: "it is placed now".to_owned(),
+            detail: Vec::new(),
+        },
+    }
+}
+
+/// Why those it waits for are not there yet, and whether they ever will be.
+fn held_by(state: &State, service: &Service) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, dependency) in blocking_gates(service) {
+        let key = ServiceKey { project: service.key.project.clone(), service: name.clone() };
+        let Some(target) = state.service(&key) else { continue };
+        let judged = judge_service(state, target);
+        if !judged.reason.is_empty() {
+            lines.push(format!("{name} is {}: {}", judged.state, judged.reason));
+        } else if dependency.condition == DependencyCondition::Completed && judged.state == "running" {
+            lines.push(format!("{name} runs; it has to end with exit code 0"));
+        }
+    }
+    lines
+}
+
+fn ago(at: Wall, now: Wall) -> String {
+    match now.0.saturating_sub(at.0) {
+        0..1000 => "just now".to_owned(),
+        ms => format!("{} ago", span(ms)),
+    }
+}
