@@ -80,8 +80,8 @@ pub async fn run_on(
     let ledger = Arc::new(Ledger::open(&config.data_dir)?);
     let node = ledger.node_id()?;
     let set = ledger.assignments()?.whole().map(Arc::new);
-    let memory = remembered(&ledger, set.is_some(), clock)?;
     let table = ledger.endpoints()?.whole().unwrap_or_default();
+    let memory = remembered(&ledger, set.is_some(), table.highest_incarnation(node), clock)?;
     let client = config.door.client();
     let blobs = Arc::new(ServerBlobs { client: client.clone(), node });
     let files = Arc::new(Files::open(&config.data_dir, blobs)?);
@@ -124,12 +124,12 @@ pub async fn run_on(
     Ok(())
 }
 
-fn remembered(ledger: &Ledger, has_set: bool, clock: Clock) -> Result<Memory, LedgerError> {
+fn remembered(ledger: &Ledger, has_set: bool, told: u32, clock: Clock) -> Result<Memory, LedgerError> {
     let (now, wall) = (clock.now(), clock.wall());
     Ok(match ledger.memory()? {
         Kept::Whole(memory) => memory.restored(now, wall),
         Kept::Absent if !has_set => Memory::default(),
-        Kept::Absent | Kept::Lost => Memory::after_loss(wall),
+        Kept::Absent | Kept::Lost => Memory::after_loss(wall, told),
     })
 }
 

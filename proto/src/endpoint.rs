@@ -23,6 +23,14 @@ pub struct EndpointTable {
     pub services: BTreeMap<ServiceKey, ServiceEndpoints>,
 }
 
+impl EndpointTable {
+    /// The highest incarnation of a node's tasks in it; 0 when it has none.
+    pub fn highest_incarnation(&self, node: NodeId) -> u32 {
+        let all = self.services.values().flat_map(|s| &s.endpoints);
+        all.filter(|e| e.node == node).map(|e| e.incarnation).max().unwrap_or(0)
+    }
+}
+
 /// One service's endpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]

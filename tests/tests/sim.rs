@@ -46,7 +46,7 @@ fn seeds_that_failed_once_do_not_fail_again() {
 
 #[test]
 fn a_seed_gives_the_same_run_line_by_line() {
-    for seed in [3, 17, 41, 50] {
+    for seed in [5, 17, 41, 50] {
         let (one, other) = (run(seed, Trace::keeping()), run(seed, Trace::keeping()));
         let differs = one.trace.lines().iter().zip(other.trace.lines()).find(|(a, b)| a != b);
         assert_eq!(differs, None, "seed {seed}");

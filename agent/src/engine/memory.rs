@@ -23,6 +23,8 @@ const SEQUENCE_GAP: u64 = 1_000;
 /// Incarnations left free on a restart when the container is not the one the ledger knew: more cannot have begun
 /// between two writes of the ledger.
 const INCARNATION_GAP: u32 = 4;
+/// Starts of one task that servers may not have told of yet.
+const TOLD_LATE: u32 = 1_000;
 /// Bytes of a message kept.
 const MESSAGE_MAX: usize = 1_000;
 
@@ -124,10 +126,11 @@ impl Attempts {
 
 impl Memory {
     /// A memory for a node whose earlier one was lost: its incarnations stay above whatever was reported before.
-    pub fn after_loss(wall: Wall) -> Memory {
+    /// `told`: the highest incarnation that servers told of its tasks, because wall clocks go back.
+    pub fn after_loss(wall: Wall, told: u32) -> Memory {
         // Incarnations begin less than once a second in the long run, so seconds since 2025 stay ahead of them.
-        let seconds = (wall.0 / 1_000).saturating_sub(1_735_689_600);
-        Memory { floor: u32::try_from(seconds).unwrap_or(u32::MAX / 2), ..Memory::default() }
+        let seconds = u32::try_from((wall.0 / 1_000).saturating_sub(1_735_689_600)).unwrap_or(u32::MAX / 2);
+        Memory { floor: seconds.max(told.saturating_add(TOLD_LATE)), ..Memory::default() }
     }
 
     /// Takes over what the ledger kept: moments are translated to this process's clock and room is left for what was

@@ -19,11 +19,15 @@ impl Promise for DeletionOrder {
     }
 
     fn hold(&mut self, _: &World, fact: &Fact) -> Result<(), String> {
-        let Fact::Committed { before, stamped, .. } = fact else { return Ok(()) };
+        let Fact::Committed { before, stamped, after, .. } = fact else { return Ok(()) };
         let Command::ApplyPlan { plan } = &stamped.command else { return Ok(()) };
         for planned in &plan.changes {
             let Change::StopTask { task } = &planned.change else { continue };
             let Some(task) = before.task(*task).filter(|t| t.is_wanted()) else { continue };
+            // Changes that no longer held were not made.
+            if after.task(task.id).is_some_and(|t| t.is_wanted()) {
+                continue;
+            }
             let Some(service) = before.service(&task.service).filter(|s| s.removing) else { continue };
             for other in before.services_of(&service.key.project).filter(|s| s.removing && s.key != service.key) {
                 let waits = other.spec.depends_on.contains_key(&service.key.service);

@@ -167,15 +167,16 @@ impl World {
         let body = &mut self.agents[agent];
         let set: Option<AssignmentSet> =
             body.disk.assignments.as_deref().map(|bytes| serde_json::from_slice(bytes).expect("a set is readable"));
-        body.memory = match body.disk.memory.as_deref().filter(|_| !body.disk.damaged) {
-            Some(bytes) => serde_json::from_slice::<Memory>(bytes).expect("a memory is readable").restored(now, wall),
-            None if set.is_none() && !body.disk.damaged => Memory::default(),
-            None => Memory::after_loss(wall),
-        };
-        body.disk.damaged = false;
         if let Some(bytes) = &body.disk.endpoints {
             body.table = Arc::new(serde_json::from_slice(bytes).expect("a table is readable"));
         }
+        let told = body.table.highest_incarnation(body.info.id);
+        body.memory = match body.disk.memory.as_deref().filter(|_| !body.disk.damaged) {
+            Some(bytes) => serde_json::from_slice::<Memory>(bytes).expect("a memory is readable").restored(now, wall),
+            None if set.is_none() && !body.disk.damaged => Memory::default(),
+            None => Memory::after_loss(wall, told),
+        };
+        body.disk.damaged = false;
         body.accepted = set.map(Arc::new);
         let process = body.process;
         self.say(format_args!("agent {agent} starts"));

@@ -402,7 +402,7 @@ impl World {
         messages.into_iter().for_each(|message| self.send_down(agent, id, message));
     }
 
-    pub(super) fn to_server(&mut self, agent: usize, link: u64, message: Up) {
+    pub(super) fn reaches_server(&mut self, agent: usize, link: u64, message: Up) {
         if !self.leader.leads {
             return;
         }

@@ -198,7 +198,7 @@ impl World {
         }
     }
 
-    pub(super) fn to_agent(&mut self, agent: usize, link: u64, message: Down) {
+    pub(super) fn reaches_agent(&mut self, agent: usize, link: u64, message: Down) {
         if !self.is_connected(agent, link) {
             return;
         }

@@ -1,8 +1,9 @@
 //! Gates of `depends_on`: a gate opens once its condition is met, and stays open for the generation.
 
-use proto::id::{ServiceKey, ServiceName};
+use proto::id::{ServiceKey, ServiceName, Slot};
 use proto::spec::{Dependency, DependencyCondition};
 use proto::task_state::Phase;
+use std::collections::BTreeSet;
 
 use super::Draft;
 use crate::engine::model::{Service, Task};
@@ -41,11 +42,13 @@ pub fn is_condition_met(state: &State, target: &Service, condition: DependencyCo
         DependencyCondition::Healthy => task.status.is_ready(),
         DependencyCondition::Completed => task.is_complete(),
     };
-    let count = state
+    // Slots, not tasks: while one task replaces another, both may be ready.
+    let slots: BTreeSet<Slot> = state
         .tasks_of(&target.key)
         .filter(|t| t.is_wanted() && t.spec_hash == target.spec_hash && t.slot.0 <= target.spec.replicas && met(t))
-        .count();
-    count >= target.spec.replicas as usize
+        .map(|t| t.slot)
+        .collect();
+    slots.len() >= target.spec.replicas as usize
 }
 
 /// The dependencies that hold a service back now.
