@@ -47,10 +47,20 @@ fn kernel(cluster: &str, gateway: &str) -> Vec<String> {
         let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
         text.lines().filter(in_subnet).map(|line| format!("{kind} {line}")).collect()
     };
-    found.extend(lines("rule", "iptables-save", &[]));
-    found.extend(routes(network));
-    found.extend(["/proc/net/udp", "/proc/net/tcp"].iter().flat_map(|table| listeners(table, gateway)));
+    let own = |line: &String| line.contains(&bridge);
+    found.extend(lines("rule", "iptables-save", &[]).into_iter().filter(own));
+    found.extend(routes(network).into_iter().filter(own));
+    if !is_taken_by_another(&bridge, gateway) {
+        found.extend(["/proc/net/udp", "/proc/net/tcp"].iter().flat_map(|table| listeners(table, gateway)));
+    }
     found
+}
+
+/// A range is free again at once: a cluster of another test may have it already, and listen there.
+fn is_taken_by_another(bridge: &str, gateway: &str) -> bool {
+    let output = Command::new("ip").args(["-4", "-oneline", "address"]).output();
+    let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    text.lines().any(|line| line.contains(&format!(" {gateway}/")) && !line.contains(bridge))
 }
 
 /// Lines of the kernel's route table that lead into `network`, `10.210.0`.

@@ -16,6 +16,7 @@ pub(super) struct Clients {
     by_use: OrdMap<(u64, u64), ()>,
     uses: u64,
     /// The youngest forgotten session's second of birth: an unknown session born until then may be it.
+    #[serde(default)]
     forgotten_until_s: u64,
 }
 
