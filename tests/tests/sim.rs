@@ -20,13 +20,16 @@ fn check(seeds: &[u64]) {
                     let run = run(*seed, Trace::new(false));
                     if let Some(failure) = run.failure {
                         let again = format!("cargo run -p tests --bin sim -- --seed {seed} --trace");
-                        broken.lock().unwrap().push(format!("seed {seed}: {failure}\n  reproduce: {again}"));
+                        broken
+                            .lock()
+                            .expect("no thread panics while it holds it")
+                            .push(format!("seed {seed}: {failure}\n  reproduce: {again}"));
                     }
                 }
             });
         }
     });
-    let broken = broken.into_inner().unwrap();
+    let broken = broken.into_inner().expect("no thread panics while it holds it");
     assert!(broken.is_empty(), "{} of {} seeds:\n{}", broken.len(), seeds.len(), broken.join("\n"));
 }
 
