@@ -11,10 +11,10 @@ fn kinds(traces: &[String]) -> BTreeSet<&str> {
     traces.iter().filter_map(|trace| trace.split(' ').next()).collect()
 }
 
-fn manifest(port: u16) -> String {
+fn manifest(name: &str, port: u16) -> String {
     let more =
         format!("    ports: [\"{port}:8080\"]\n    volumes: [\"data:/w\"]\n    configs: [words]\n    secrets: [key]\n");
-    project("tidy", &[service("web", "echo hi >/w/index.html; exec httpd -f -p 8080 -h /w", &more)])
+    project(name, &[service("web", "echo hi >/w/index.html; exec httpd -f -p 8080 -h /w", &more)])
         + "volumes:\n  data: {}\nconfigs:\n  words: {content: hello}\nsecrets:\n  key: {file: ./key}\n"
 }
 
@@ -23,7 +23,7 @@ fn everything_that_was_made_is_removed() {
     let mut dev = Dev::start("tidy");
     let port = free_port();
     dev.write("key", "open sesame");
-    dev.apply(&manifest(port)).expect(0);
+    dev.apply(&manifest("tidy", port)).expect(0);
     assert_eq!(get_local(port, "/index.html").expect("it serves"), "hi\n");
     let there = dev.traces();
     let expected = ["container", "file", "interface", "listener", "mount", "network", "route", "socket", "volume"];
@@ -47,7 +47,7 @@ fn everything_that_was_made_is_removed() {
 fn a_killed_cluster_can_be_removed_too() {
     let dev = Dev::start("tidy-killed");
     dev.write("key", "open sesame");
-    dev.apply(&manifest(free_port())).expect(0);
+    dev.apply(&manifest("tidy-killed", free_port())).expect(0);
     dev.kill_daemon();
     dev.ctl(&["dev", "down", "--volumes", "--name", &dev.name]).expect(0);
     assert_eq!(dev.traces(), [] as [String; 0]);
