@@ -115,6 +115,7 @@ fn set(node: NodeId, image: &str) -> AssignmentSet {
         host_ports: Vec::new(),
         expose: Vec::new(),
         volumes: BTreeMap::new(),
+        drain_ms: 0,
     };
     let (subnet, gateway) = ("10.233.77.0".parse().unwrap(), "10.233.77.1".parse().unwrap());
     AssignmentSet {

@@ -53,6 +53,8 @@ pub struct NodeNetwork {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Desired {
+    /// Fetch its image and its files, and start nothing: what it takes the place of still runs.
+    Prepare,
     /// Run it and keep it running.
     Run,
     /// Stop it with its grace, remove its container, confirm.
@@ -89,6 +91,9 @@ pub struct Assignment {
     pub expose: Vec<ExposedPort>,
     /// Named volumes it mounts: the manifest's name to the volume.
     pub volumes: BTreeMap<String, VolumeSpec>,
+    /// With `Stop`: time between leaving discovery and the stop signal, in milliseconds; 0 when nobody takes over.
+    #[serde(default)]
+    pub drain_ms: u64,
 }
 
 /// A published port forwarded by a node.

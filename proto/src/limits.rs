@@ -46,3 +46,11 @@ pub const ESCALATE_AFTER_FAILURES: u32 = 5;
 pub const DNS_TTL_S: u32 = 1;
 /// Grace before SIGKILL when the manifest does not say, in milliseconds (Compose's default).
 pub const STOP_GRACE_DEFAULT_MS: u64 = 10_000;
+
+/// A task that another replaces is out of discovery for so long before it is asked to stop, in milliseconds: answers
+/// given before live for a second (their TTL), and connections begun on them must find somebody.
+pub const DRAIN_DEFAULT_MS: u64 = 2_000;
+/// A new task must stay ready for so long before its slot counts as done, in milliseconds (Swarm's `monitor`).
+pub const UPDATE_MONITOR_DEFAULT_MS: u64 = 5_000;
+/// A started task of an update must be ready within so long, in milliseconds; `start_period` is added.
+pub const UPDATE_DEADLINE_DEFAULT_MS: u64 = 120_000;

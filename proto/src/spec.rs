@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::id::{BlobDigest, ProjectName, ServiceName};
+use crate::limits::{DRAIN_DEFAULT_MS, UPDATE_DEADLINE_DEFAULT_MS, UPDATE_MONITOR_DEFAULT_MS};
 
 /// A whole project as applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,105 @@ pub struct ServiceSpec {
     pub reservations: Reservations,
     /// Networks it is on, by the manifest's names.
     pub networks: BTreeSet<String>,
+    /// Replicated, or one on every node.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mode: ServiceMode,
+    /// How a change of its container is rolled out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub update: UpdateSpec,
+    /// How a failed change is taken back.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rollback: UpdateSpec,
+    /// Where its tasks may be, and where they rather are.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub placement: PlacementSpec,
+    /// Further names in discovery, by the network they are for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub aliases: BTreeMap<String, BTreeSet<String>>,
+    /// The user's labels of the service itself (`deploy.labels`).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub labels: BTreeMap<String, String>,
+    /// Time between leaving discovery and the stop signal, in milliseconds, when another task takes over.
+    #[serde(default = "drain_default_ms", skip_serializing_if = "is_drain_default")]
+    pub drain_ms: u64,
+}
+
+/// How many tasks of a service there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceMode {
+    /// So many as `replicas` says.
+    #[default]
+    Replicated,
+    /// One on every node that may hold it; its slots are nodes.
+    Global,
+}
+
+/// How a change is rolled out over a service's slots. Compose Specification, `deploy.update_config`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateSpec {
+    /// Slots in change at a time; 0: all.
+    pub parallelism: u32,
+    /// Pause between one slot's end and the next slot's begin, in milliseconds.
+    pub delay_ms: u64,
+    /// Which task of a slot runs first; `None`: the new one, unless both would want the same host port or volume.
+    pub order: Option<UpdateOrder>,
+    /// How long a new task must stay ready, without a new incarnation, before its slot counts as done, in milliseconds.
+    pub monitor_ms: u64,
+    /// What follows when too many slots failed.
+    pub on_failure: FailureAction,
+    /// How many of a thousand slots may fail before that.
+    pub max_failures_per_mille: u32,
+    /// How long a started task may take until it is ready, in milliseconds.
+    pub deadline_ms: u64,
+}
+
+/// Which task of a slot runs first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpdateOrder {
+    /// The new one; the old one stops once it is done.
+    StartFirst,
+    /// The old one stops, then the new one starts.
+    StopFirst,
+}
+
+/// What follows when a rollout fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureAction {
+    /// The earlier spec is restored. The default here.
+    #[default]
+    Rollback,
+    /// It stays where it is until an operator decides.
+    Pause,
+    /// It goes on.
+    Continue,
+}
+
+/// Where tasks may be. Compose Specification, `deploy.placement`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct PlacementSpec {
+    /// All must hold of a node.
+    pub constraints: Vec<Constraint>,
+    /// Attributes over whose values tasks are spread evenly, the first counting most (`node.labels.zone`).
+    pub spread: Vec<String>,
+    /// Tasks of the service on one node at most; 0: any number.
+    pub max_per_node: u32,
+}
+
+/// A condition on one attribute of a node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Constraint {
+    /// `node.id`, `node.hostname`, `node.platform.os`, `node.platform.arch`, `node.labels.KEY`.
+    pub attribute: String,
+    /// The value must be this (true) or must not be (false).
+    pub equal: bool,
+    /// The value.
+    pub value: String,
 }
 
 /// The part of a service whose change needs a new container. Its hash tells whether one does.
@@ -386,6 +486,40 @@ impl Default for ServiceSpec {
             depends_on: BTreeMap::new(),
             reservations: Reservations::default(),
             networks: BTreeSet::new(),
+            mode: ServiceMode::default(),
+            update: UpdateSpec::default(),
+            rollback: UpdateSpec::default(),
+            placement: PlacementSpec::default(),
+            aliases: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            drain_ms: DRAIN_DEFAULT_MS,
         }
     }
+}
+
+impl Default for UpdateSpec {
+    fn default() -> Self {
+        UpdateSpec {
+            parallelism: 1,
+            delay_ms: 0,
+            order: None,
+            monitor_ms: UPDATE_MONITOR_DEFAULT_MS,
+            on_failure: FailureAction::default(),
+            max_failures_per_mille: 0,
+            deadline_ms: UPDATE_DEADLINE_DEFAULT_MS,
+        }
+    }
+}
+
+/// What an earlier version wrote without a field has that field's default; writing it out would change hashes.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn drain_default_ms() -> u64 {
+    DRAIN_DEFAULT_MS
+}
+
+fn is_drain_default(ms: &u64) -> bool {
+    *ms == DRAIN_DEFAULT_MS
 }

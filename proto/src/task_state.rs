@@ -16,6 +16,8 @@ pub enum Phase {
     Pending,
     /// The image is pulled, files are written, the container is created.
     Preparing,
+    /// Image and files are there; it waits for its turn to be created and started.
+    Prepared,
     /// Docker was asked to start it.
     Starting,
     /// Its process runs.
@@ -39,6 +41,7 @@ impl Phase {
         match self {
             Phase::Pending => "pending",
             Phase::Preparing => "preparing",
+            Phase::Prepared => "prepared",
             Phase::Starting => "starting",
             Phase::Running => "running",
             Phase::Exited => "exited",

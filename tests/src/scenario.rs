@@ -506,9 +506,10 @@ fn port(value: &str, mode: PortMode) -> Result<PortSpec, String> {
 }
 
 fn phase_of(word: &str) -> Result<Phase, String> {
-    const ALL: [Phase; 7] = [
+    const ALL: [Phase; 8] = [
         Phase::Pending,
         Phase::Preparing,
+        Phase::Prepared,
         Phase::Starting,
         Phase::Running,
         Phase::Exited,

@@ -175,6 +175,7 @@ impl Memory {
             }
             match assignment.desired {
                 Desired::Run => task.fold_running(assignment, observed, now, wall),
+                Desired::Prepare => {}
                 Desired::Stop => task.fold_stopping(assignment, observed, wall),
             }
         }
@@ -367,7 +368,7 @@ impl TaskMemory {
             Phase::Exited if same => return,
             // The start that failed left it as it was.
             Phase::Failed if self.status.container_id == id => return,
-            Phase::Pending | Phase::Preparing | Phase::Exited | Phase::Failed | Phase::Stopped => {
+            Phase::Pending | Phase::Preparing | Phase::Prepared | Phase::Exited | Phase::Failed | Phase::Stopped => {
                 self.begin_incarnation(Phase::Starting);
             }
         }

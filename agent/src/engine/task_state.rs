@@ -100,13 +100,13 @@ pub fn next(
     let current = current(assignment, observed);
     let keep = match assignment.desired {
         Desired::Run => current.map(|c| c.id.as_str()),
-        Desired::Stop => None,
+        Desired::Prepare | Desired::Stop => None,
     };
     if let Some(other) = observed.of_task(assignment.task).find(|c| Some(c.id.as_str()) != keep) {
         return Next::Do(dismiss(other, grace_ms));
     }
     match (assignment.desired, current) {
-        (Desired::Stop, _) => Next::Rest,
+        (Desired::Prepare | Desired::Stop, _) => Next::Rest,
         (Desired::Run, None) => next_without_container(memory, blocked, names, now),
         (Desired::Run, Some(container)) => next_with_container(assignment, container, memory, blocked, now),
     }

@@ -59,6 +59,7 @@ pub fn assignment(task: u64, service: &str, slot: u32, image: &str) -> Assignmen
         host_ports: Vec::new(),
         expose: Vec::new(),
         volumes: BTreeMap::new(),
+        drain_ms: 0,
     }
 }
 

@@ -131,6 +131,7 @@ impl Lab {
                 host_ports: Vec::new(),
                 expose: Vec::new(),
                 volumes: BTreeMap::new(),
+                drain_ms: 0,
             },
         }
     }

@@ -21,6 +21,7 @@ pub fn phase_word(phase: v1::Phase) -> &'static str {
     match phase {
         v1::Phase::Unspecified | v1::Phase::Pending => "pending",
         v1::Phase::Preparing => "preparing",
+        v1::Phase::Prepared => "prepared",
         v1::Phase::Starting => "starting",
         v1::Phase::Running => "running",
         v1::Phase::Exited => "exited",

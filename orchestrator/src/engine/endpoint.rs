@@ -26,7 +26,7 @@ fn endpoint(state: &State, task: &Task) -> Option<Endpoint> {
     let state = match task.desired {
         Desired::Stop => EndpointState::Draining,
         Desired::Run if task.status.is_ready() => EndpointState::Ready,
-        Desired::Run => EndpointState::Starting,
+        Desired::Prepare | Desired::Run => EndpointState::Starting,
     };
     Some(Endpoint {
         task: task.id,

@@ -55,6 +55,7 @@ pub fn task(state: &State, task: &Task) -> Judgement {
     match status.phase {
         Phase::Pending => word("pending", pending_reason(state, task)),
         Phase::Preparing => word("preparing", preparing_reason(status)),
+        Phase::Prepared => word("prepared", "its image is there; it starts once the task before it has stopped"),
         Phase::Starting => word("starting", "its process is being started"),
         Phase::Running => running(status),
         Phase::Exited if task.is_complete() => word("complete", ""),

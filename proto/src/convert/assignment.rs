@@ -13,7 +13,7 @@ use crate::id::{SessionId, Slot, TaskId};
 use crate::revision::{Epoch, Revision};
 use crate::v1;
 
-enumeration!(Desired { Run, Stop });
+enumeration!(Desired { Prepare, Run, Stop });
 enumeration!(Verdict { Keep, Stop });
 
 impl From<&AssignmentSet> for v1::AssignmentSet {
@@ -93,6 +93,7 @@ impl From<&Assignment> for v1::Assignment {
             host_ports: list_to(&a.host_ports),
             expose: list_to(&a.expose),
             volumes: map_to(&a.volumes),
+            drain_ms: a.drain_ms,
         }
     }
 }
@@ -114,6 +115,7 @@ impl TryFrom<v1::Assignment> for Assignment {
             host_ports: list_from("host_ports", w.host_ports)?,
             expose: list_from("expose", w.expose)?,
             volumes: map_from("volumes", w.volumes)?,
+            drain_ms: w.drain_ms,
         })
     }
 }

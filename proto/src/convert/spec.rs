@@ -1,6 +1,7 @@
 //! Specs to the wire and back: projects, services, containers and their parts.
 //!
-//! Never fills in a default: what the sender did not say and must say is an error.
+//! Never fills in a default: what the sender did not say and must say is an error. Fields that came after the first
+//! version are the exception: their absence means what it meant before they were there.
 
 use std::sync::Arc;
 
@@ -8,10 +9,11 @@ use super::{
     ConvertError, blob_digest, enumerated, list_from, list_to, map_from, map_to, parsed, port, port_or_zero, required,
     texts,
 };
+use crate::limits::DRAIN_DEFAULT_MS;
 use crate::spec::{
-    BlobKind, ContainerSpec, Dependency, DependencyCondition, ExposedPort, FileMount, HealthCheck, HealthSpec, Limits,
-    Mount, MountSource, PortMode, PortSpec, Probe, ProjectSpec, Protocol, PullPolicy, Reservations, RestartPolicy,
-    ServiceSpec, VolumeSpec,
+    BlobKind, Constraint, ContainerSpec, Dependency, DependencyCondition, ExposedPort, FailureAction, FileMount,
+    HealthCheck, HealthSpec, Limits, Mount, MountSource, PlacementSpec, PortMode, PortSpec, Probe, ProjectSpec,
+    Protocol, PullPolicy, Reservations, RestartPolicy, ServiceMode, ServiceSpec, UpdateOrder, UpdateSpec, VolumeSpec,
 };
 use crate::v1;
 
@@ -19,6 +21,9 @@ enumeration!(PullPolicy { Missing, Always, Never });
 enumeration!(BlobKind { Config, Secret });
 enumeration!(Protocol { Tcp, Udp });
 enumeration!(PortMode { Ingress, Host });
+enumeration!(ServiceMode { Replicated, Global });
+enumeration!(UpdateOrder { StartFirst, StopFirst });
+enumeration!(FailureAction { Rollback, Pause, Continue });
 enumeration!(DependencyCondition { Started, Healthy, Completed });
 
 impl From<&ProjectSpec> for v1::ProjectSpec {
@@ -56,6 +61,13 @@ impl From<&ServiceSpec> for v1::ServiceSpec {
             depends_on: map_to(&s.depends_on),
             reservations: Some((&s.reservations).into()),
             networks: texts(&s.networks),
+            mode: s.mode.into(),
+            update: Some((&s.update).into()),
+            rollback: Some((&s.rollback).into()),
+            placement: Some((&s.placement).into()),
+            aliases: s.aliases.iter().map(|(k, v)| (k.clone(), v1::StringList { items: texts(v) })).collect(),
+            labels: s.labels.clone(),
+            drain_ms: Some(s.drain_ms),
         }
     }
 }
@@ -73,7 +85,93 @@ impl TryFrom<v1::ServiceSpec> for ServiceSpec {
             depends_on: map_from("depends_on", w.depends_on)?,
             reservations: required("reservations", w.reservations)?,
             networks: w.networks.into_iter().collect(),
+            mode: number_or_default("mode", w.mode)?,
+            update: or_default("update", w.update)?,
+            rollback: or_default("rollback", w.rollback)?,
+            placement: or_default("placement", w.placement)?,
+            aliases: w.aliases.into_iter().map(|(k, v)| (k, v.items.into_iter().collect())).collect(),
+            labels: w.labels,
+            drain_ms: w.drain_ms.unwrap_or(DRAIN_DEFAULT_MS),
         })
+    }
+}
+
+/// An enumeration that the first version did not have: not said is the default.
+fn number_or_default<T: Default + TryFrom<i32, Error = ConvertError>>(
+    field: &str,
+    number: i32,
+) -> Result<T, ConvertError> {
+    if number == 0 { Ok(T::default()) } else { enumerated(field, number) }
+}
+
+/// A message that the first version did not have: not said is the default.
+fn or_default<W, T: Default + TryFrom<W, Error = ConvertError>>(
+    field: &str,
+    wire: Option<W>,
+) -> Result<T, ConvertError> {
+    wire.map_or_else(|| Ok(T::default()), |wire| T::try_from(wire).map_err(|e| e.under(field)))
+}
+
+impl From<&UpdateSpec> for v1::UpdateSpec {
+    fn from(u: &UpdateSpec) -> Self {
+        v1::UpdateSpec {
+            parallelism: u.parallelism,
+            delay_ms: u.delay_ms,
+            order: u.order.map(Into::into),
+            monitor_ms: u.monitor_ms,
+            on_failure: u.on_failure.into(),
+            max_failures_per_mille: u.max_failures_per_mille,
+            deadline_ms: u.deadline_ms,
+        }
+    }
+}
+
+impl TryFrom<v1::UpdateSpec> for UpdateSpec {
+    type Error = ConvertError;
+    fn try_from(w: v1::UpdateSpec) -> Result<Self, ConvertError> {
+        Ok(UpdateSpec {
+            parallelism: w.parallelism,
+            delay_ms: w.delay_ms,
+            order: w.order.map(|order| enumerated("order", order)).transpose()?,
+            monitor_ms: w.monitor_ms,
+            on_failure: enumerated("on_failure", w.on_failure)?,
+            max_failures_per_mille: w.max_failures_per_mille,
+            deadline_ms: w.deadline_ms,
+        })
+    }
+}
+
+impl From<&PlacementSpec> for v1::PlacementSpec {
+    fn from(p: &PlacementSpec) -> Self {
+        v1::PlacementSpec {
+            constraints: list_to(&p.constraints),
+            spread: p.spread.clone(),
+            max_per_node: p.max_per_node,
+        }
+    }
+}
+
+impl TryFrom<v1::PlacementSpec> for PlacementSpec {
+    type Error = ConvertError;
+    fn try_from(w: v1::PlacementSpec) -> Result<Self, ConvertError> {
+        Ok(PlacementSpec {
+            constraints: list_from("constraints", w.constraints)?,
+            spread: w.spread,
+            max_per_node: w.max_per_node,
+        })
+    }
+}
+
+impl From<&Constraint> for v1::Constraint {
+    fn from(c: &Constraint) -> Self {
+        v1::Constraint { attribute: c.attribute.clone(), equal: c.equal, value: c.value.clone() }
+    }
+}
+
+impl TryFrom<v1::Constraint> for Constraint {
+    type Error = ConvertError;
+    fn try_from(w: v1::Constraint) -> Result<Self, ConvertError> {
+        Ok(Constraint { attribute: w.attribute, equal: w.equal, value: w.value })
     }
 }
 

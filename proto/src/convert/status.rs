@@ -5,7 +5,7 @@ use crate::revision::Wall;
 use crate::task_state::{Health, Phase, TaskStatus};
 use crate::v1;
 
-enumeration!(Phase { Pending, Preparing, Starting, Running, Exited, Failed, Stopped });
+enumeration!(Phase { Pending, Preparing, Prepared, Starting, Running, Exited, Failed, Stopped });
 enumeration!(Health { None, Starting, Healthy, Unhealthy });
 
 impl From<&TaskStatus> for v1::TaskStatus {

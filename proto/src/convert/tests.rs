@@ -144,6 +144,31 @@ fn service() -> ServiceSpec {
         )]),
         reservations: Reservations { cpu_millis: 6, memory_bytes: 7 },
         networks: ["back".to_owned(), "front".to_owned()].into(),
+        mode: ServiceMode::Global,
+        update: UpdateSpec {
+            parallelism: 3,
+            delay_ms: 4,
+            order: Some(UpdateOrder::StopFirst),
+            monitor_ms: 5,
+            on_failure: FailureAction::Pause,
+            max_failures_per_mille: 6,
+            deadline_ms: 7,
+        },
+        rollback: UpdateSpec {
+            delay_ms: 1,
+            max_failures_per_mille: 2,
+            on_failure: FailureAction::Continue,
+            order: Some(UpdateOrder::StartFirst),
+            ..UpdateSpec::default()
+        },
+        placement: PlacementSpec {
+            constraints: vec![Constraint { attribute: "node.hostname".to_owned(), equal: true, value: "a".to_owned() }],
+            spread: vec!["node.labels.zone".to_owned()],
+            max_per_node: 8,
+        },
+        aliases: BTreeMap::from([("back".to_owned(), ["database".to_owned()].into())]),
+        labels: BTreeMap::from([("team".to_owned(), "a".to_owned())]),
+        drain_ms: 9,
     }
 }
 
@@ -171,6 +196,7 @@ fn set() -> AssignmentSet {
         host_ports: vec![port()],
         expose: vec![ExposedPort { port: 10, protocol: Protocol::Udp }],
         volumes: BTreeMap::from([("db".to_owned(), volume())]),
+        drain_ms: 11,
     };
     AssignmentSet {
         cluster: ClusterId(u64::MAX),
@@ -311,7 +337,7 @@ fn every_variant_survives() {
     for health in [HealthSpec::FromImage, HealthSpec::Disabled, check(exec), check(Probe::Tcp { port: 1 })] {
         survives::<v1::HealthSpec, _>(&health);
     }
-    // A number without meaning must fail, all others return to themselves: seven is the longest enum.
+    // A number without meaning must fail, all others return to themselves: eight is the longest enum.
     macro_rules! numbers {
         ($($name:ident: $count:literal),+ $(,)?) => {$(
             for number in 1..=$count {
@@ -326,7 +352,7 @@ fn every_variant_survives() {
     }
     numbers!(
         PullPolicy: 3, BlobKind: 2, Protocol: 2, PortMode: 2, DependencyCondition: 3,
-        Phase: 7, Health: 4, Desired: 2, Verdict: 2, EndpointState: 3,
+        Phase: 8, Health: 4, Desired: 3, ServiceMode: 2, UpdateOrder: 2, FailureAction: 3, Verdict: 2, EndpointState: 3,
     );
 }
 
@@ -415,7 +441,7 @@ fn errors_name_the_path_in_what_agents_exchange() {
     assert_eq!(in_table(|w| w.services[0].ports[0].port = 0), "services[0].ports[0].port");
     assert_eq!(in_table(|w| w.services[0].endpoints[2].state = 4), "services[0].endpoints[2].state");
 
-    assert_eq!(blamed::<v1::TaskStatus, _>(&status(), |w| w.phase = 8), "phase");
+    assert_eq!(blamed::<v1::TaskStatus, _>(&status(), |w| w.phase = 9), "phase");
     assert_eq!(blamed::<v1::TaskStatus, _>(&status(), |w| w.health = 0), "health");
     assert_eq!(blamed::<v1::NodeInfo, _>(&node(), |w| w.addresses[0].clear()), "addresses[0]");
     let bound = |w: &mut v1::NodeConditions| w.forwards[0].bound = 65_536;

@@ -39,6 +39,7 @@ fn request(slot: u8) -> CreateRequest {
             host_ports: Vec::new(),
             expose: Vec::new(),
             volumes: BTreeMap::new(),
+            drain_ms: 0,
         },
     }
 }

@@ -40,6 +40,7 @@ fn request(container: ContainerSpec) -> CreateRequest {
             host_ports: Vec::new(),
             expose: Vec::new(),
             volumes: BTreeMap::new(),
+            drain_ms: 0,
         },
     }
 }

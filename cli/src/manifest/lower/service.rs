@@ -69,6 +69,7 @@ pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &D
         depends_on: depends_on.iter().map(|(name, (dependency, _))| (name.clone(), *dependency)).collect(),
         reservations: deploy.reservations,
         networks: networks::joined(cx, &mut keys, declared),
+        ..ServiceSpec::default()
     };
     keys.finish(cx, keys::SERVICE);
     let dependencies = depends_on.into_iter().map(|(name, (_, at))| (name, at)).collect();

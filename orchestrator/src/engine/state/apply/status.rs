@@ -45,7 +45,7 @@ fn tell(state: &mut State, task: &Task, status: &TaskStatus) {
             Phase::Exited => ("task-exited", exit_words(status)),
             Phase::Failed => ("task-failed", status.message.clone()),
             Phase::Stopped => ("task-stopped", String::new()),
-            Phase::Pending | Phase::Preparing | Phase::Starting => return,
+            Phase::Pending | Phase::Preparing | Phase::Prepared | Phase::Starting => return,
         };
         state.record(subject, kind, message);
     } else if before.health != status.health {
