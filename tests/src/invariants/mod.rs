@@ -5,6 +5,8 @@ mod accepted;
 mod acknowledged;
 mod addresses;
 mod answers;
+mod backoff;
+mod checks;
 mod deadline;
 mod deletion_order;
 mod foreigners;
@@ -16,6 +18,7 @@ mod once;
 mod one_ready;
 mod reasons;
 mod replay;
+mod rest;
 mod serving;
 mod settles;
 mod sound;
@@ -54,6 +57,8 @@ impl Promises {
                 Box::<acknowledged::Acknowledged>::default(),
                 Box::<addresses::Addresses>::default(),
                 Box::<answers::Answers>::default(),
+                Box::<backoff::Backoff>::default(),
+                Box::<checks::Checks>::default(),
                 Box::new(deadline::Deadline),
                 Box::new(deletion_order::DeletionOrder),
                 Box::new(foreigners::Foreigners),
@@ -65,6 +70,7 @@ impl Promises {
                 Box::<one_ready::OneReady>::default(),
                 Box::new(reasons::Reasons),
                 Box::new(replay::Replay),
+                Box::new(rest::Rest),
                 Box::new(serving::Serving),
                 Box::new(settles::Settles),
                 Box::<stopped::Stopped>::default(),
