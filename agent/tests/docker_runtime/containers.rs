@@ -329,7 +329,7 @@ async fn a_volume_that_another_cluster_holds_is_refused_until_it_is_free() {
     let request = |lab: &Lab| {
         let mut request = lab.request(1, &SLEEP);
         let mut spec = (*request.assignment.container).clone();
-        let source = MountSource::Volume { name: "data".to_owned() };
+        let source = MountSource::Volume { name: "data".to_owned(), nocopy: false, subpath: None };
         spec.mounts = vec![Mount { source, target: "/data".to_owned(), read_only: false }];
         request.assignment.container = spec.into();
         let volume = VolumeSpec { docker_name: Some(shared.clone()), ..VolumeSpec::default() };
