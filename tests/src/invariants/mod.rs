@@ -9,6 +9,7 @@ mod backoff;
 mod checks;
 mod deadline;
 mod deletion_order;
+mod drained;
 mod foreigners;
 mod forward_only;
 mod gates;
@@ -61,6 +62,7 @@ impl Promises {
                 Box::<checks::Checks>::default(),
                 Box::new(deadline::Deadline),
                 Box::new(deletion_order::DeletionOrder),
+                Box::<drained::Drained>::default(),
                 Box::new(foreigners::Foreigners),
                 Box::new(forward_only::ForwardOnly),
                 Box::new(gates::Gates),

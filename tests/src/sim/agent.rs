@@ -7,7 +7,7 @@ use agent::engine::health::{Effective, Sample, effective, pause_ms};
 use agent::engine::{Action, Memory, Observed, diff, next_deadline, own_endpoints, strangers};
 use agent::reporter::Outbox;
 use proto::assignment::{AssignmentSet, Desired};
-use proto::endpoint::EndpointTable;
+use proto::endpoint::{EndpointState, EndpointTable};
 use proto::id::{ServiceKey, TaskId};
 use proto::node::{NodeConditions, NodeInfo};
 use proto::revision::{Time, Wall};
@@ -160,6 +160,11 @@ impl Agent {
         self.cut_until = old.cut_until;
         self.disk_full_until = old.disk_full_until;
         self.wall_offset = old.wall_offset;
+    }
+
+    /// Do its own names answer a task of its own?
+    pub fn answers(&self, task: TaskId) -> bool {
+        self.own.endpoints.get(&task).is_some_and(|e| e.state == EndpointState::Ready)
     }
 
     /// Its monotonic clock: stands still while its host is suspended.

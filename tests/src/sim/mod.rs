@@ -9,8 +9,9 @@
 //! The same seed gives the same run, line by line. Nothing here reads a clock or draws from anything but the seed.
 //!
 //! # Caveats
-//! Raft is one log with a leader that changes; the loops of `leader`, `dispatcher`, `session` and `worker` are restated
-//! here because theirs need a runtime: what they decide with is linked, how they wait is not.
+//! Raft is one log with a leader that changes. What a leader's round leads to, who is current, what an agent is told and
+//! when it sends is production's (`leader::term`, `dispatcher::{sessions, told}`, `session::pace`); how loops wait, and the
+//! worker's bookkeeping of looks under way, is restated because theirs need a runtime.
 
 pub mod agent;
 pub mod calls;
