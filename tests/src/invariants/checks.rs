@@ -1,8 +1,9 @@
 //! A health check's failures count: so many in a row as `retries` says, outside the start period, make a container
-//! unhealthy; fewer do not.
+//! unhealthy; fewer do not. An unhealthy one is ended, unless its service is not to be restarted.
 
 use agent::engine::health::{Effective, effective};
 use proto::id::TaskId;
+use proto::spec::RestartPolicy;
 use proto::task_state::{Health, Phase};
 use std::collections::BTreeMap;
 
@@ -15,7 +16,12 @@ use crate::sim::event::Fact;
 pub(super) struct Checks {
     /// By agent and task: whose checks were counted (process, incarnation), failures in a row, one has passed.
     counted: BTreeMap<(usize, TaskId), (u64, u32, u32, bool)>,
+    /// Since when an unhealthy container runs on, by agent, task, process of the agent and incarnation.
+    unhealthy: BTreeMap<(usize, TaskId, u64, u32), u64>,
 }
+
+/// Time for an agent to have an unhealthy container ended, in milliseconds: its grace, and an engine that hesitates.
+const ENDED_WITHIN_MS: u64 = 60_000;
 
 impl Promise for Checks {
     fn name(&self) -> &'static str {
@@ -23,6 +29,9 @@ impl Promise for Checks {
     }
 
     fn hold(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
+        if matches!(fact, Fact::Lapsed) {
+            return self.lapsed(world);
+        }
         let Fact::Sampled { agent, task, incarnation, passed } = fact else { return Ok(()) };
         let body = &world.agents[*agent];
         let assignment = body.accepted.as_ref().and_then(|set| set.tasks.get(task));
@@ -49,5 +58,31 @@ impl Promise for Checks {
             return Ok(());
         }
         Err(format!("after {failures} failures of {} {task} is {}", check.retries, memory.history.health.as_str()))
+    }
+}
+
+impl Checks {
+    fn lapsed(&mut self, world: &World) -> Result<(), String> {
+        let mut still = BTreeMap::new();
+        for (agent, body) in world.agents.iter().enumerate().filter(|(_, body)| body.alive) {
+            let away = world.hosts[agent].away_until > world.now || body.suspended_until > world.now;
+            let Some(set) = body.accepted.as_ref().filter(|_| !away) else { continue };
+            for (id, task) in &body.memory.tasks {
+                let restarts = set.tasks.get(id).is_some_and(|a| a.restart != RestartPolicy::No);
+                let runs = task.status.phase == Phase::Running && task.status.health == Health::Unhealthy;
+                if runs && restarts && task.busy.is_none() {
+                    let key = (agent, *id, body.process, task.status.incarnation);
+                    let since = self.unhealthy.get(&key).copied().unwrap_or(world.now);
+                    still.insert(key, since);
+                }
+            }
+        }
+        self.unhealthy = still;
+        match self.unhealthy.iter().find(|(_, since)| world.now - **since > ENDED_WITHIN_MS) {
+            Some(((agent, task, ..), since)) => {
+                Err(format!("agent {agent} lets {task} run unhealthy since {since} ms"))
+            }
+            None => Ok(()),
+        }
     }
 }

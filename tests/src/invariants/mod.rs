@@ -4,8 +4,10 @@ mod absence;
 mod accepted;
 mod acknowledged;
 mod addresses;
+mod answered;
 mod answers;
 mod backoff;
+mod capacity;
 mod checks;
 mod deadline;
 mod deletion_order;
@@ -25,6 +27,7 @@ mod settles;
 mod sound;
 mod stopped;
 mod untouched;
+mod volumes;
 
 use std::fmt::Debug;
 
@@ -57,8 +60,10 @@ impl Promises {
                 Box::<accepted::Accepted>::default(),
                 Box::<acknowledged::Acknowledged>::default(),
                 Box::<addresses::Addresses>::default(),
+                Box::new(answered::Answered),
                 Box::<answers::Answers>::default(),
                 Box::<backoff::Backoff>::default(),
+                Box::new(capacity::Capacity),
                 Box::<checks::Checks>::default(),
                 Box::new(deadline::Deadline),
                 Box::new(deletion_order::DeletionOrder),
@@ -77,6 +82,7 @@ impl Promises {
                 Box::new(settles::Settles),
                 Box::<stopped::Stopped>::default(),
                 Box::<untouched::Untouched>::default(),
+                Box::new(volumes::Volumes),
             ],
         }
     }

@@ -174,7 +174,7 @@ impl World {
         }
         let (agent, kind, pull) = (call.agent, call.kind.clone(), call.pull);
         let orphan = !self.agents[agent].is_process(call.process);
-        let prepares = matches!(&kind, Kind::Step { step: Step::Prepare { .. }, .. });
+        let prepares = matches!(&kind, Kind::Step { step: Step::Fetch | Step::Prepare { .. }, .. });
         if orphan && prepares && !self.rng.chance(200) {
             self.calls.remove(&id);
             return;
@@ -249,7 +249,9 @@ impl World {
                 Ok(None)
             }
             Kind::Volume { name } => {
-                self.hosts[host].volumes.remove(name);
+                if self.hosts[host].volumes.remove(name) {
+                    self.facts.push(Fact::VolumeRemoved { name: name.clone() });
+                }
                 Ok(None)
             }
             Kind::Step { step: Step::ReadImage, .. } | Kind::Dismiss { .. } => Ok(None),

@@ -151,11 +151,13 @@ pub enum Fact {
     Started { host: usize, task: TaskId, container: String },
     /// An agent had a container stopped or removed; `wanted` is what its node had been asked when it decided.
     Touched { host: usize, container: String, task: TaskId, was_running: bool, foreign: bool, why: Why },
+    /// A volume was removed at an engine.
+    VolumeRemoved { name: String },
     /// An agent took a set.
     Accepted { agent: usize },
     /// An agent's names may have changed.
     Named { agent: usize },
-    /// An agent took in what a check said; `started_ms` ago its process began.
+    /// An agent took in what a check said.
     Sampled { agent: usize, task: TaskId, incarnation: u32, passed: bool },
     /// An agent has nothing to do before that moment of its clock.
     Rested { agent: usize, now: Time, until: Option<Time> },

@@ -97,13 +97,13 @@ impl World {
     fn leader_stands_still(&mut self) {
         let span = self.rng.skewed(500, 12_000);
         self.say(format_args!("the leader stands still for {span} ms"));
-        self.leader.paused_until = self.now + span;
+        self.leader.paused_until = self.leader.paused_until.max(self.now + span);
         // What its doors read may come to its loop before or after it looks at the clock.
         self.leader.messages_after = if self.rng.chance(500) { self.rng.range(1, 30) } else { 0 };
         self.leader.pause_seen = false;
         // A shorter pause is no excuse: a lease outlasts two heartbeats.
         if span >= 2_000 {
-            self.leader.resumed = self.now + span;
+            self.leader.resumed = self.leader.paused_until;
         }
     }
 
