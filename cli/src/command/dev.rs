@@ -2,7 +2,6 @@
 //!
 //! Reads like a table of contents; directory, lock, checks and processes are in `dev/`.
 
-use std::collections::BTreeMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;

@@ -211,7 +211,7 @@ impl Refusal {
         Cow::Borrowed(match self {
             Refusal::Down => "down",
             Refusal::Engine(_) => "engine",
-            Refusal::Constraint { constraint, .. } => return Cow::Owned(format!("constraint {}", Written(constraint))),
+            Refusal::Constraint { constraint, .. } => return Cow::Owned(Written(constraint).to_string()),
             Refusal::MaxPerNode(_) => "max-per-node",
             Refusal::Cpu { .. } => "cpu",
             Refusal::Memory { .. } => "memory",
@@ -230,19 +230,12 @@ impl fmt::Display for Refusal {
             Refusal::Down => write!(f, "it is lost"),
             Refusal::Engine(problem) => write!(f, "its Docker Engine cannot be used: {problem}"),
             Refusal::Constraint { constraint, value } if value.is_empty() => {
-                write!(
-                    f,
-                    "the constraint `{}` does not hold: it has no `{}`",
-                    Written(constraint),
-                    constraint.attribute
-                )
+                write!(f, "`{}` is asked for, it has no such label", Written(constraint))
             }
             Refusal::Constraint { constraint, value } => {
-                write!(f, "the constraint `{}` does not hold: it is `{value}` there", Written(constraint))
+                write!(f, "`{}` is asked for, it has `{value}`", Written(constraint))
             }
-            Refusal::MaxPerNode(most) => {
-                write!(f, "it has {most} of its tasks already, the most that one node may have")
-            }
+            Refusal::MaxPerNode(most) => write!(f, "it has as many tasks of the service as one node may have ({most})"),
             Refusal::Cpu { wanted, free, total } => write!(
                 f,
                 "{} CPUs are reserved by the service, {} of {} are free",
@@ -261,7 +254,7 @@ impl fmt::Display for Refusal {
             Refusal::VolumeElsewhere(name) => write!(f, "volume `{name}` is on another node"),
             Refusal::VolumeGoing(name) => write!(f, "volume `{name}` is being removed"),
             Refusal::Addresses => write!(f, "its subnet has no free address"),
-            Refusal::Avoided => write!(f, "it failed there"),
+            Refusal::Avoided => write!(f, "it is to be elsewhere than before"),
         }
     }
 }
@@ -272,7 +265,7 @@ struct Written<'a>(&'a Constraint);
 impl fmt::Display for Written<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let operator = if self.0.equal { "==" } else { "!=" };
-        write!(f, "{} {operator} {}", self.0.attribute, self.0.value)
+        write!(f, "{}{operator}{}", self.0.attribute, self.0.value)
     }
 }
 
