@@ -178,7 +178,7 @@ impl World {
             let (name, options) = words.split_first().ok_or("a service needs a name")?;
             let service = service(options)?;
             for mount in &service.container.mounts {
-                if let MountSource::Volume { name } = &mount.source {
+                if let MountSource::Volume { name, .. } = &mount.source {
                     spec.volumes.insert(name.clone(), VolumeSpec::default());
                 }
             }
@@ -484,12 +484,13 @@ fn service(options: &[&str]) -> Result<ServiceSpec, String> {
             "memory" => spec.reservations.memory_bytes = parse::<u64>(value)? << 20,
             "port" => spec.ports.push(port(value, PortMode::Ingress)?),
             "host-port" => spec.ports.push(port(value, PortMode::Host)?),
+            "platform" => container.platform = Some(value.to_owned()),
             "constraint" => spec.placement.constraints.push(constraint(value)?),
             "spread" => spec.placement.spread.push(value.to_owned()),
             "max-per-node" => spec.placement.max_per_node = parse(value)?,
             "restart" if value == "no" => spec.restart = RestartPolicy::No,
             "volume" => container.mounts.push(Mount {
-                source: MountSource::Volume { name: value.to_owned() },
+                source: MountSource::Volume { name: value.to_owned(), nocopy: false, subpath: None },
                 target: "/data".to_owned(),
                 read_only: false,
             }),

@@ -42,6 +42,15 @@ pub fn holds(constraint: &Constraint, node: &Node) -> bool {
     same == constraint.equal
 }
 
+/// Does the node run images of this platform, `OS[/ARCH[/VARIANT]]`? A variant is the engine's to judge.
+pub fn is_for(platform: &str, node: &Node) -> bool {
+    let mut parts = platform.split('/');
+    let os = parts.next().unwrap_or_default();
+    let arch = parts.next().map(architecture);
+    os.eq_ignore_ascii_case(&node.info.os)
+        && arch.is_none_or(|arch| arch.eq_ignore_ascii_case(architecture(&node.info.arch)))
+}
+
 /// One name for an architecture: kernels and image registries call the same thing differently.
 fn architecture(name: &str) -> &str {
     match name {

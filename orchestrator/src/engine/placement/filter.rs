@@ -25,6 +25,13 @@ pub enum Refusal {
         /// The node's value; empty when it has none.
         value: String,
     },
+    /// The image is for another platform.
+    Platform {
+        /// As written.
+        wanted: String,
+        /// The node's, in the same form.
+        node: String,
+    },
     /// It has as many tasks of the service as one node may have.
     MaxPerNode(u32),
     /// Not enough processor is free.
@@ -86,7 +93,7 @@ impl Wanted {
         let present = if service.spec.placement.max_per_node > 0 { present() } else { BTreeMap::new() };
         let mounts = service.spec.container.mounts.iter();
         let volumes = mounts.filter_map(|mount| match &mount.source {
-            MountSource::Volume { name } if !service.volumes.get(name).is_some_and(|v| v.external) => {
+            MountSource::Volume { name, .. } if !service.volumes.get(name).is_some_and(|v| v.external) => {
                 Some(name.clone())
             }
             _ => None,
@@ -156,6 +163,10 @@ pub fn usable(node: &Node) -> Result<(), Refusal> {
 
 /// Is it one of the nodes where the service's tasks may be, whatever is free on it?
 pub fn may_hold(spec: &ServiceSpec, node: &Node) -> Result<(), Refusal> {
+    if let Some(wanted) = spec.container.platform.as_deref().filter(|p| !constraint::is_for(p, node)) {
+        let node = format!("{}/{}", node.info.os, node.info.arch);
+        return Err(Refusal::Platform { wanted: wanted.to_owned(), node });
+    }
     let mut constraints = spec.placement.constraints.iter();
     match constraints.find(|c| !constraint::holds(c, node)) {
         None => Ok(()),
@@ -212,6 +223,7 @@ impl Refusal {
             Refusal::Down => "down",
             Refusal::Engine(_) => "engine",
             Refusal::Constraint { constraint, .. } => return Cow::Owned(Written(constraint).to_string()),
+            Refusal::Platform { .. } => "platform",
             Refusal::MaxPerNode(_) => "max-per-node",
             Refusal::Cpu { .. } => "cpu",
             Refusal::Memory { .. } => "memory",
@@ -235,6 +247,7 @@ impl fmt::Display for Refusal {
             Refusal::Constraint { constraint, value } => {
                 write!(f, "`{}` is asked for, it has `{value}`", Written(constraint))
             }
+            Refusal::Platform { wanted, node } => write!(f, "`platform: {wanted}` is asked for, it is {node}"),
             Refusal::MaxPerNode(most) => write!(f, "it has as many tasks of the service as one node may have ({most})"),
             Refusal::Cpu { wanted, free, total } => write!(
                 f,

@@ -51,7 +51,7 @@ fn service() -> impl Strategy<Value = ServiceSpec> {
     (reservations, placement, 0u32..6).prop_map(|((cpu_millis, memory), (zone, spread, most), odd)| {
         let mut container = ContainerSpec { image: "app:1".to_owned(), ..ContainerSpec::default() };
         if odd == 0 {
-            let source = MountSource::Volume { name: "data".to_owned() };
+            let source = MountSource::Volume { name: "data".to_owned(), nocopy: false, subpath: None };
             container.mounts.push(Mount { source, target: "/data".to_owned(), read_only: false });
         }
         let mut spec = ServiceSpec {
@@ -152,7 +152,7 @@ fn key(index: usize) -> ServiceKey {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_placer_chooses_as_place_does(
