@@ -87,7 +87,7 @@ impl Program {
             Program::Hanging => return None,
             Program::Slow => after_ms >= 4_000,
             Program::Rotting => (50..20_000).contains(&after_ms),
-            Program::Flapping => after_ms / 7_000 % 2 == 0,
+            Program::Flapping => (after_ms / 7_000).is_multiple_of(2),
             _ => after_ms >= 50,
         })
     }

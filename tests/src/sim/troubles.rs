@@ -27,16 +27,10 @@ impl World {
         let at = self.rng.range(0, self.agents.len() as u64 - 1) as usize;
         match trouble {
             Trouble::AgentCrash => self.crash_agent(at, false),
-            Trouble::MemoryLost => {
-                if self.rng.chance(250) {
-                    self.crash_agent(at, true);
-                }
-            }
-            Trouble::LeaderChange => {
-                if self.leader.leads {
-                    let outage = self.rng.skewed(200, 8_000);
-                    self.depose(outage);
-                }
+            Trouble::MemoryLost if self.rng.chance(250) => self.crash_agent(at, true),
+            Trouble::LeaderChange if self.leader.leads => {
+                let outage = self.rng.skewed(200, 8_000);
+                self.depose(outage);
             }
             Trouble::Cut => {
                 let span = self.rng.skewed(200, 30_000);
