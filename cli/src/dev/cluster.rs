@@ -92,6 +92,7 @@ fn agent_config(config: &DevConfig) -> agent::Config {
         door: agent::session::Door::Unix(config.agents_socket()),
         docker: config.docker.clone(),
         labels: std::collections::BTreeMap::new(),
+        pulse: agent::pulse::Pulse::default(),
     }
 }
 
