@@ -42,6 +42,9 @@ pub enum Command {
     /// Create or change a project from its Compose file; wait until it runs
     #[command(after_help = APPLY_HELP)]
     Apply(ApplyArgs),
+    /// Show what apply would do, without doing it
+    #[command(after_help = PLAN_HELP)]
+    Plan(PlanArgs),
     /// List projects, services, tasks, nodes, ...
     #[command(after_help = GET_HELP)]
     Get(GetArgs),
@@ -178,9 +181,48 @@ pub struct ApplyArgs {
     /// Remove services of the project that the file no longer has
     #[arg(long)]
     pub prune: bool,
+    /// Show what it would do, without doing it: `ctl plan`
+    #[arg(long, conflicts_with_all = ["no_wait", "expect_release"])]
+    pub dry_run: bool,
+    /// Refuse unless N is the present release (0: the project is new), as `ctl plan` printed it
+    #[arg(long, value_name = "N")]
+    pub expect_release: Option<u64>,
     /// How long to wait.
     #[command(flatten)]
     pub waiting: Waiting,
+}
+
+impl ApplyArgs {
+    /// The same as `ctl plan`.
+    pub fn plan(&self) -> PlanArgs {
+        PlanArgs {
+            file: self.file.clone(),
+            project: self.project.clone(),
+            prune: self.prune,
+            exit_code: false,
+            output: Output::default(),
+        }
+    }
+}
+
+/// `ctl plan`.
+#[derive(Debug, ClapArgs)]
+pub struct PlanArgs {
+    /// Compose file, `-` for standard input [default: the one in this directory]
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Name of the project [default: the file's, or its directory's]
+    #[arg(long, short, value_name = "NAME")]
+    pub project: Option<String>,
+    /// Plan to remove services of the project that the file no longer has
+    #[arg(long)]
+    pub prune: bool,
+    /// Exit with 1 if something would change or cannot be placed
+    #[arg(long)]
+    pub exit_code: bool,
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// Which project a name is looked for in.
@@ -470,6 +512,16 @@ EXAMPLES
   ctl apply -f shop.yaml --timeout 2m
   ctl apply --prune            and remove what the file no longer has
   cat shop.yaml | ctl apply -f - -p shop --no-wait";
+
+const PLAN_HELP: &str = "\
+EXAMPLES
+  ctl plan                     the Compose file in this directory
+  ctl plan -f shop.yaml --prune -o wide
+  ctl plan --exit-code         for scripts: 0 nothing to do, 1 something
+
+The first step is what apply then does at once; the later ones follow if what
+is begun succeeds. Nothing is uploaded and nothing is built. Values that may be
+secrets are not shown.";
 
 const GET_HELP: &str = "\
 KINDS

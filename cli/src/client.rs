@@ -194,16 +194,35 @@ impl Client {
 
     /// Uploads a config or secret; returns its digest.
     pub async fn put_blob(&self, kind: v1::BlobKind, content: Vec<u8>) -> Result<String, CallError> {
-        let request = v1::PutBlobRequest { request: self.next_id(), kind: kind.into(), content };
+        let request = v1::PutBlobRequest { request: self.next_id(), kind: kind.into(), content, digest_only: false };
         let response = self.change("uploading a file", request, async |mut c, r| c.put_blob(r).await).await?;
         Ok(response.digest)
     }
 
-    /// Creates or changes a project. `prune`: services that the spec does not name are removed.
-    pub async fn apply(&self, project: v1::ProjectSpec, prune: bool) -> Result<v1::ApplyProjectResponse, CallError> {
+    /// Creates or changes a project. `prune`: services that the spec does not name are removed. `expected_release`: it is
+    /// refused unless that is the present one (0: there is none).
+    pub async fn apply(
+        &self,
+        project: v1::ProjectSpec,
+        prune: bool,
+        expected_release: Option<u64>,
+    ) -> Result<v1::ApplyProjectResponse, CallError> {
         let (request, project) = (self.next_id(), Some(project));
-        let request = v1::ApplyProjectRequest { request, project, expected_release: None, prune };
+        let request = v1::ApplyProjectRequest { request, project, expected_release, prune };
         self.change("applying the project", request, async |mut c, r| c.apply_project(r).await).await
+    }
+
+    /// What an apply would do now; nothing changes.
+    pub async fn plan(&self, project: v1::ProjectSpec, prune: bool) -> Result<v1::PlanProjectResponse, CallError> {
+        let project = Some(project);
+        let request = v1::ApplyProjectRequest { request: None, project, expected_release: None, prune };
+        self.read("planning the project", request, async |mut c, r| c.plan_project(r).await).await
+    }
+
+    /// The digest a config or secret would have; nothing is stored.
+    pub async fn digest(&self, kind: v1::BlobKind, content: Vec<u8>) -> Result<String, CallError> {
+        let request = v1::PutBlobRequest { request: None, kind: kind.into(), content, digest_only: true };
+        Ok(self.read("asking for a file's digest", request, async |mut c, r| c.put_blob(r).await).await?.digest)
     }
 
     /// Removes a project.

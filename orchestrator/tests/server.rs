@@ -198,6 +198,124 @@ async fn a_plan_is_what_apply_then_does_and_changes_nothing() {
     assert_eq!(set.tasks.len(), 2);
 }
 
+/// An agent that does what it is asked and says so, until the stream ends.
+async fn obey(mut session: Session) {
+    let (mut number, mut told) = (0, std::collections::BTreeMap::new());
+    while let Some(Ok(message)) = session.incoming.next().await {
+        let Some(ToAgent::Assignments(set)) = message.message else { continue };
+        for task in set.tasks {
+            let phase = match task.desired() {
+                v1::Desired::Stop => v1::Phase::Stopped,
+                v1::Desired::Prepare => v1::Phase::Prepared,
+                _ => v1::Phase::Running,
+            };
+            if told.insert(task.task, phase) != Some(phase) {
+                number += 1;
+                let status = v1::TaskStatus { phase: phase.into(), ..running(number) };
+                session.report(number, task.task, status).await;
+            }
+        }
+    }
+}
+
+async fn settled(control: &mut ControlClient<Channel>) -> v1::Snapshot {
+    loop {
+        let wanted = v1::GetSnapshotRequest { events: 1_000, ..Default::default() };
+        let snapshot = control.get_snapshot(wanted).await.expect("read").into_inner();
+        if snapshot.services.iter().all(|s| s.state == "running") {
+            return snapshot;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_of_a_plan_is_what_then_happens() {
+    let server = Server::new().await;
+    let mut session = Session::open(&server).await;
+    assert!(matches!(session.next().await, ToAgent::Welcome(_)));
+    tokio::spawn(obey(session));
+    let mut control = server.control().await;
+    let of = |image: &str, api: u32| {
+        let mut web = service(image);
+        web.replicas = 2;
+        let on_failure = v1::FailureAction::Rollback.into();
+        let update =
+            v1::UpdateSpec { parallelism: 1, monitor_ms: 50, deadline_ms: 60_000, on_failure, ..Default::default() };
+        web.update = Some(update);
+        web.drain_ms = Some(0);
+        let mut other = service("api:1");
+        other.replicas = api;
+        project(&[("web", web), ("api", other)])
+    };
+    control.apply_project(apply(1, of("web:1", 3))).await.expect("applied");
+    let before = settled(&mut control).await.revision;
+
+    let plan = control.plan_project(apply(2, of("web:2", 1))).await.expect("planned").into_inner();
+    assert_eq!(plan.present_release, 1);
+    let fields = |name: &str| plan.differences.iter().find(|d| d.service == name).expect("it changes").fields.clone();
+    let told: Vec<String> = [fields("api"), fields("web")].concat().into_iter().map(|f| f.field).collect();
+    assert_eq!(told, ["deploy.replicas", "image"]);
+
+    let expected = v1::ApplyProjectRequest { expected_release: Some(1), ..apply(2, of("web:2", 1)) };
+    control.apply_project(expected).await.expect("applied");
+    let mut events = settled(&mut control).await.events;
+    events.retain(|e| e.revision > before && matches!(e.kind.as_str(), "task-created" | "task-stopping"));
+    events.reverse();
+    let happened = events.iter().map(|e| match e.kind.as_str() {
+        "task-created" => format!("create {} {}", e.subject, e.message.split(':').next().unwrap_or_default()),
+        _ => format!("stop {}", e.subject),
+    });
+    // `stop shop/web.1 (t4) on n1`: the event does not tell the number.
+    let in_short = |change: &str| match change.split_once(" (") {
+        Some((short, _)) if change.starts_with("stop ") => short.to_owned(),
+        _ => change.to_owned(),
+    };
+    let tasks = |c: &&v1::PlannedChange| c.change.starts_with("create ") || c.change.starts_with("stop ");
+    let foreseen: Vec<String> =
+        plan.changes.iter().chain(&plan.foreseen).filter(tasks).map(|c| in_short(&c.change)).collect();
+    assert_eq!(happened.collect::<Vec<_>>(), foreseen);
+    assert_eq!(foreseen.len(), 6, "two of api stop, two of web are replaced: {foreseen:?}");
+
+    let late = v1::ApplyProjectRequest { expected_release: Some(1), ..apply(3, of("web:3", 1)) };
+    let refused = control.apply_project(late).await.expect_err("somebody was faster");
+    assert_eq!(refused.code(), Code::Aborted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_with_files_stores_nothing() {
+    let server = Server::new().await;
+    let mut control = server.control().await;
+    let put = v1::PutBlobRequest {
+        request: None,
+        kind: v1::BlobKind::Config.into(),
+        content: b"settings".to_vec(),
+        digest_only: true,
+    };
+    let digest = control.put_blob(put).await.expect("told").into_inner().digest;
+    let mut web = service("web:1");
+    web.container.as_mut().expect("a container").files.push(v1::FileMount {
+        kind: v1::BlobKind::Config.into(),
+        name: "settings".to_owned(),
+        digest,
+        target: "/settings".to_owned(),
+        uid: 0,
+        gid: 0,
+        mode: 0o444,
+    });
+    let revision = async |control: &mut ControlClient<Channel>| {
+        control.get_snapshot(v1::GetSnapshotRequest::default()).await.expect("read").into_inner().revision
+    };
+    let before = revision(&mut control).await;
+    let wanted = project(&[("web", web)]);
+    let plan = control.plan_project(apply(1, wanted.clone())).await.expect("planned").into_inner();
+    assert_eq!(plan.unplaced.len(), 1, "there is no node");
+    assert_eq!(plan.unplaced[0].why, "there is no node");
+    assert_eq!(revision(&mut control).await, before);
+    let refused = control.apply_project(apply(1, wanted)).await.expect_err("its content was not stored");
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_later_session_fences_the_earlier_one() {
     let server = Server::new().await;
@@ -271,6 +389,7 @@ async fn a_secret_is_sealed_on_disk_and_given_only_to_who_mounts_it() {
         request: request(sequence),
         kind: v1::BlobKind::Secret.into(),
         content: SECRET.as_bytes().to_vec(),
+        digest_only: false,
     };
     let digest = control.put_blob(put(1)).await.expect("put").into_inner().digest;
     assert_eq!(control.put_blob(put(2)).await.expect("put").into_inner().digest, digest, "content is its address");

@@ -32,6 +32,8 @@ pub struct Script {
     pub applies: Vec<(v1::RequestId, v1::ProjectSpec)>,
     /// Whether each of them asked to prune.
     pub prunes: Vec<bool>,
+    /// The release each of them expected.
+    pub expected: Vec<Option<u64>>,
     /// Scalings.
     pub scales: Vec<v1::ScaleServiceRequest>,
     /// Deletions.
@@ -40,6 +42,8 @@ pub struct Script {
     pub logs: Vec<v1::LogChunk>,
     /// The answer to `Why`, instead of a made-up one.
     pub why: Option<v1::WhyResponse>,
+    /// The answer to a plan.
+    pub planned: v1::PlanProjectResponse,
     /// What `GetVersion` says of being a dev cluster.
     pub dev: bool,
 }
@@ -151,7 +155,7 @@ impl control_server::Control for Fake {
         &self,
         _: Request<v1::ApplyProjectRequest>,
     ) -> Result<Response<v1::PlanProjectResponse>, Status> {
-        Err(Status::unimplemented("no command asks for plans"))
+        Ok(Response::new(self.script.lock().expect("no test panics while it holds it").planned.clone()))
     }
 
     async fn apply_project(
@@ -161,6 +165,7 @@ impl control_server::Control for Fake {
         let request = request.into_inner();
         self.noted(|s| {
             s.prunes.push(request.prune);
+            s.expected.push(request.expected_release);
             s.applies.push((request.request.unwrap_or_default(), request.project.unwrap_or_default()));
         });
         self.change()?;

@@ -7,6 +7,7 @@ pub mod dev;
 pub mod dns;
 pub mod get;
 pub mod logs;
+pub mod plan;
 pub mod progress;
 pub mod scale;
 pub mod version;
@@ -17,6 +18,8 @@ pub mod why;
 pub(crate) mod fake;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod plan_tests;
 #[cfg(test)]
 mod progress_tests;
 #[cfg(test)]

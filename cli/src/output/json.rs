@@ -3,6 +3,9 @@
 //! Made by hand and apart from the wire, so that neither changes with the other. Fields are added, never renamed or removed.
 //! Times are RFC 3339 in UTC, absent when not known; spans are in the unit their name ends in.
 
+mod plan;
+pub use plan::Plan;
+
 use proto::v1;
 use serde::Serialize;
 

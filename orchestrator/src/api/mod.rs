@@ -5,6 +5,7 @@
 
 mod blobs;
 mod changes;
+mod difference;
 mod logs;
 mod plan;
 mod refusal;
@@ -85,7 +86,7 @@ impl Control for Api {
     }
 
     async fn plan_project(&self, request: Request<v1::ApplyProjectRequest>) -> Answer<v1::PlanProjectResponse> {
-        self.plan(request.into_inner()).map(Response::new)
+        self.plan(request.into_inner()).await.map(Response::new)
     }
 
     async fn delete_project(&self, request: Request<v1::DeleteProjectRequest>) -> Answer<v1::ChangeResponse> {
