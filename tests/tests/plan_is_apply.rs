@@ -62,7 +62,7 @@ fn project(parts: &[Part]) -> ProjectSpec {
         service.reservations.cpu_millis = part.cpu_millis;
         if part.volume {
             spec.volumes.insert("data".to_owned(), VolumeSpec::default());
-            let source = MountSource::Volume { name: "data".to_owned() };
+            let source = MountSource::Volume { name: "data".to_owned(), nocopy: false, subpath: None };
             container.mounts = vec![Mount { source, target: "/data".into(), read_only: false }];
         }
         if part.host_port {

@@ -89,8 +89,11 @@ fn of_lists_only_what_differs_is_told() {
         |spec, container, is_new| {
             spec.ports = if is_new { vec![port(8080), port(8082)] } else { vec![port(8080), port(8081)] };
             let name = if is_new { "data" } else { "old" }.to_owned();
-            container.mounts =
-                vec![Mount { source: MountSource::Volume { name }, target: "/data".into(), read_only: is_new }];
+            container.mounts = vec![Mount {
+                source: MountSource::Volume { name, nocopy: false, subpath: None },
+                target: "/data".into(),
+                read_only: is_new,
+            }];
         },
         &["volumes: old:/data -> data:/data:ro", "ports: 8081:80/tcp -> 8082:80/tcp"],
     );
