@@ -57,6 +57,9 @@ pub enum Command {
     /// Explain a service's state: what is, why, and what happens next
     #[command(after_help = WHY_HELP)]
     Why(WhyArgs),
+    /// Tell what happened, or what happens
+    #[command(after_help = EVENTS_HELP)]
+    Events(EventsArgs),
     /// Print what a service's containers write
     #[command(after_help = LOGS_HELP)]
     Logs(LogsArgs),
@@ -91,8 +94,6 @@ pub enum Command {
     Ls(Rest),
     #[command(hide = true)]
     Status(Rest),
-    #[command(hide = true)]
-    Events(Rest),
     #[command(hide = true)]
     Build(Rest),
 }
@@ -305,6 +306,20 @@ pub struct GetArgs {
     pub watch: bool,
 }
 
+impl GetArgs {
+    /// The same as `ctl events`.
+    pub fn events(&self) -> EventsArgs {
+        EventsArgs {
+            name: self.name.clone(),
+            scope: self.scope.clone(),
+            watch: self.watch,
+            since: None,
+            tail: None,
+            output: self.output,
+        }
+    }
+}
+
 /// `ctl ps`.
 #[derive(Debug, ClapArgs)]
 pub struct PsArgs {
@@ -345,6 +360,28 @@ pub struct WhyArgs {
     /// Where.
     #[command(flatten)]
     pub scope: InProject,
+}
+
+/// `ctl events`.
+#[derive(Debug, ClapArgs)]
+pub struct EventsArgs {
+    /// Only about this and its parts: a service, a slot, a project or a node
+    pub name: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub scope: InProject,
+    /// Go on as they happen: each once, in order
+    #[arg(long, short)]
+    pub watch: bool,
+    /// Only what happened in this last span of time, such as 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+    /// Of what happened before only the last so many [default: 200]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub tail: Option<u32>,
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// `ctl logs`.
@@ -550,6 +587,16 @@ const WHY_HELP: &str = "\
 EXAMPLES
   ctl why web                  the service as a whole
   ctl why shop/web.2           its second container";
+
+const EVENTS_HELP: &str = "\
+EXAMPLES
+  ctl events                   the last 200 of the whole cluster
+  ctl events web --since 10m
+  ctl events -p shop --watch
+  ctl events --watch -o json   a line of JSON for each
+
+While watching none is told twice and none is left out; if more happened
+than the cluster keeps (10 000), it says how many were missed.";
 
 const LOGS_HELP: &str = "\
 EXAMPLES

@@ -181,6 +181,11 @@ impl Client {
         self.stream("watching the cluster's state", request, async |mut c, r| c.watch_snapshot(r).await).await
     }
 
+    /// What happened, and as it happens.
+    pub async fn events(&self, request: v1::WatchEventsRequest) -> Result<Streaming<v1::EventBatch>, CallError> {
+        self.stream("watching events", request, async |mut c, r| c.watch_events(r).await).await
+    }
+
     /// The state in words.
     pub async fn why(&self, service: v1::ServiceKey, slot: Option<u32>) -> Result<v1::WhyResponse, CallError> {
         let request = v1::WhyRequest { service: Some(service), slot };
@@ -305,6 +310,11 @@ impl Client {
             Ok(Err(status)) => Err(self.judge(what, self.read_deadline, false, &status)),
             Err(_) => Err(CallError::Deadline { what, after_s: self.read_deadline.as_secs() }),
         }
+    }
+
+    /// What it means that a stream without an end ended.
+    pub fn stream_ended(&self) -> CallError {
+        CallError::Unreachable { socket: self.socket.clone(), cause: "the stream ended".to_owned() }
     }
 
     /// What a status in the middle of a stream means.

@@ -57,11 +57,15 @@ impl Server {
 }
 
 async fn connect(path: std::path::PathBuf) -> Channel {
+    connect_with(path, Endpoint::from_static("http://wherry")).await
+}
+
+async fn connect_with(path: std::path::PathBuf, endpoint: Endpoint) -> Channel {
     let connector = tower::service_fn(move |_: tonic::transport::Uri| {
         let path = path.clone();
         async move { UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
     });
-    Endpoint::from_static("http://wherry").connect_with_connector(connector).await.expect("the socket answers")
+    endpoint.connect_with_connector(connector).await.expect("the socket answers")
 }
 
 fn request(sequence: u64) -> Option<v1::RequestId> {
@@ -467,4 +471,88 @@ async fn a_second_server_and_an_empty_directory_are_refused() {
     let config = ServerConfig { bootstrap: false, ..config(empty.path()) };
     let refused = start(config).await.expect_err("nothing to start from");
     assert!(matches!(refused, ServerError::Empty { .. }), "{refused}");
+}
+
+/// The stream of events, read to the first message that does not come at once.
+async fn events_of(control: &mut ControlClient<Channel>, request: v1::WatchEventsRequest) -> Vec<v1::EventBatch> {
+    let mut stream = control.watch_events(request).await.expect("a stream").into_inner();
+    let mut batches = Vec::new();
+    while let Some(batch) = stream.next().await {
+        batches.push(batch.expect("no error"));
+    }
+    batches
+}
+
+fn numbers(batches: &[v1::EventBatch]) -> Vec<u64> {
+    batches.iter().flat_map(|b| b.events.iter().map(|e| e.number)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_told_once_in_order_and_go_on_where_a_reader_stopped() {
+    let server = Server::new().await;
+    let mut control = server.control().await;
+    control.apply_project(apply(1, project(&[("web", service("web:1"))]))).await.expect("applied");
+    let once = v1::WatchEventsRequest { once: true, ..Default::default() };
+    let first = events_of(&mut control, once.clone()).await;
+    let last = first.last().expect("a batch even when there is nothing").last;
+    assert_eq!(numbers(&first), (1..=last).collect::<Vec<_>>());
+
+    let live = v1::WatchEventsRequest { after: Some(last), ..Default::default() };
+    let mut stream = control.watch_events(live).await.expect("a stream").into_inner();
+    control.apply_project(apply(2, project(&[("web", service("web:2"))]))).await.expect("applied");
+    let batch = stream.next().await.expect("it goes on").expect("no error");
+    assert_eq!((batch.events[0].number, batch.missed), (last + 1, 0), "nothing twice, nothing left out");
+    drop(stream);
+
+    control.apply_project(apply(3, project(&[("web", service("web:3"))]))).await.expect("applied");
+    let again = events_of(&mut control, v1::WatchEventsRequest { after: Some(batch.last), ..once.clone() }).await;
+    assert_eq!(numbers(&again).first(), Some(&(batch.last + 1)), "a reader that comes back goes on behind it");
+
+    let of_web = v1::WatchEventsRequest { subject: "web".to_owned(), tail: Some(2), ..once.clone() };
+    let told = events_of(&mut control, of_web).await;
+    let subjects: Vec<&str> = told.iter().flat_map(|b| b.events.iter().map(|e| e.subject.as_str())).collect();
+    assert_eq!(subjects, ["shop/web"; 2], "the newest two about it");
+    let elsewhere = v1::WatchEventsRequest { project: "sho".to_owned(), ..once.clone() };
+    assert!(numbers(&events_of(&mut control, elsewhere).await).is_empty(), "a beginning of a name is another name");
+    let wrong = v1::WatchEventsRequest { after: Some(99_999), ..once };
+    let refused = control.watch_events(wrong).await.expect_err("no such event");
+    assert_eq!(refused.code(), Code::OutOfRange);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_whom_the_ring_overtook_is_told_how_many_it_missed() {
+    let server = Server::new().await;
+    let mut control = server.control().await;
+    let many = |round: u64| {
+        let names: Vec<String> = (0..500).map(|n| format!("s{n}")).collect();
+        let image = format!("web:{round}");
+        let services: Vec<(&str, v1::ServiceSpec)> = names.iter().map(|n| (n.as_str(), service(&image))).collect();
+        apply(round, project(&services))
+    };
+    control.apply_project(many(1)).await.expect("applied");
+    // A window of one page: what waits on the way is little.
+    let narrow = Endpoint::from_static("http://wherry").initial_stream_window_size(4_096);
+    let mut reader = ControlClient::new(connect_with(server.dir.path().join("api.sock"), narrow).await);
+    let mut stream = reader.watch_events(v1::WatchEventsRequest::default()).await.expect("a stream").into_inner();
+    let first = stream.next().await.expect("a batch").expect("no error");
+    let mut expected = first.last;
+    assert_eq!(first.missed, 0);
+    // It does not read while more happens than is kept.
+    for round in 2..=24 {
+        control.apply_project(many(round)).await.expect("applied");
+    }
+    let last = events_of(&mut control, v1::WatchEventsRequest { once: true, ..Default::default() }).await;
+    let last = last.last().expect("a batch").last;
+    let (mut missed, mut read) = (0, 0);
+    while expected < last {
+        let batch = stream.next().await.expect("it goes on").expect("no error");
+        missed += batch.missed;
+        expected += batch.missed;
+        for event in &batch.events {
+            expected += 1;
+            read += 1;
+            assert_eq!(event.number, expected, "in order, none twice, and what is not there was counted");
+        }
+    }
+    assert!(missed > 0, "the ring overtook a reader that had {read} of {last}");
 }

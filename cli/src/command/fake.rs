@@ -38,6 +38,10 @@ pub struct Script {
     pub scales: Vec<v1::ScaleServiceRequest>,
     /// Deletions.
     pub deletes: Vec<v1::DeleteProjectRequest>,
+    /// What was asked of events.
+    pub watches: Vec<v1::WatchEventsRequest>,
+    /// What each stream of events brings before it ends.
+    pub streams: VecDeque<Vec<Result<v1::EventBatch, Status>>>,
     /// Log chunks.
     pub logs: Vec<v1::LogChunk>,
     /// The answer to `Why`, instead of a made-up one.
@@ -132,6 +136,7 @@ type Boxed<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl control_server::Control for Fake {
     type WatchSnapshotStream = Boxed<v1::Snapshot>;
     type LogsStream = Boxed<v1::LogChunk>;
+    type WatchEventsStream = Boxed<v1::EventBatch>;
 
     async fn get_version(&self, _: Request<v1::GetVersionRequest>) -> Result<Response<v1::GetVersionResponse>, Status> {
         let hello = proto::hello::hello(Some(proto::id::ClusterId(7)), proto::revision::Epoch(1));
@@ -207,6 +212,16 @@ impl control_server::Control for Fake {
         _: Request<v1::GetSnapshotRequest>,
     ) -> Result<Response<Self::WatchSnapshotStream>, Status> {
         Ok(Response::new(Box::pin(WatchStream::new(self.snapshots.subscribe()).map(Ok))))
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        self.noted(|s| s.watches.push(request.into_inner()));
+        let mut script = self.script.lock().expect("no test panics while it holds it");
+        let batches: Vec<_> = script.streams.pop_front().into_iter().flatten().collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(batches))))
     }
 
     async fn why(&self, request: Request<v1::WhyRequest>) -> Result<Response<v1::WhyResponse>, Status> {

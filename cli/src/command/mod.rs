@@ -5,6 +5,7 @@ pub mod delete;
 pub mod describe;
 pub mod dev;
 pub mod dns;
+pub mod events;
 pub mod get;
 pub mod logs;
 pub mod plan;
@@ -14,6 +15,8 @@ pub mod version;
 pub mod wait;
 pub mod why;
 
+#[cfg(test)]
+mod events_tests;
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod blobs;
 mod changes;
 mod difference;
+mod events;
 mod logs;
 mod plan;
 mod refusal;
@@ -129,6 +130,12 @@ impl Control for Api {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    type WatchEventsStream = Flow<v1::EventBatch>;
+
+    async fn watch_events(&self, request: Request<v1::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
+        self.open_events(request.into_inner()).map(Response::new)
     }
 
     async fn why(&self, request: Request<v1::WhyRequest>) -> Answer<v1::WhyResponse> {
