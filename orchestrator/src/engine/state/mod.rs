@@ -230,7 +230,7 @@ impl State {
         let oldest = self.events_made() - self.events.len() as u64 + 1;
         let from = oldest.max(number + 1);
         let skip = usize::try_from(from - oldest).unwrap_or(usize::MAX);
-        let kept = (skip..self.events.len()).filter_map(|at| Some(self.events.get(at)?));
+        let kept = (skip..self.events.len()).filter_map(|at| self.events.get(at));
         (from - (number + 1), (from..).zip(kept))
     }
 
