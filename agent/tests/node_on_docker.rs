@@ -164,6 +164,7 @@ async fn build(dir: &std::path::Path) -> String {
         target: None,
         no_cache: false,
         labels: BTreeMap::new(),
+        allow: Default::default(),
     };
     build_image(&DockerRuntime::new(DEFAULT_ENDPOINT), request, |_| ()).await.expect("the engine builds");
     tag

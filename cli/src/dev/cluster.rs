@@ -2,9 +2,11 @@
 //!
 //! The only place of ctl, beside `build`, that names the server and the agent. Called by `command/dev`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
+use proto::needs::Permission;
 use orchestrator::server::{RunningServer, ServerConfig};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -23,6 +25,8 @@ pub struct DevConfig {
     pub range: Option<String>,
     /// The Docker Engine, `unix:///var/run/docker.sock`.
     pub docker: String,
+    /// What its containers may ask for beyond the ordinary.
+    pub allow: BTreeSet<Permission>,
 }
 
 impl DevConfig {
@@ -91,7 +95,8 @@ fn agent_config(config: &DevConfig) -> agent::Config {
         data_dir: config.agent_dir(),
         door: agent::session::Door::Unix(config.agents_socket()),
         docker: config.docker.clone(),
-        labels: std::collections::BTreeMap::new(),
+        labels: BTreeMap::new(),
+        allow: config.allow.clone(),
     }
 }
 

@@ -38,6 +38,12 @@ pub fn spawn(home: &Home, config: &DevConfig) -> Result<Child, Failure> {
     if let Some(range) = &config.range {
         command.args(["--range", range]);
     }
+    let allow: Vec<&str> = config.allow.iter().map(|permission| permission.word()).collect();
+    // Said even when it is nothing: what the environment allows is in it already.
+    command.env_remove("WHERRY_ALLOW");
+    if !allow.is_empty() {
+        command.args(["--allow", &allow.join(",")]);
+    }
     // A multi-call binary is told its role by its name.
     std::os::unix::process::CommandExt::arg0(&mut command, "ctl");
     command.stdin(Stdio::null()).stdout(log).stderr(log_too).current_dir("/");
@@ -129,7 +135,7 @@ mod tests {
     use crate::command::fake::{World, service, shop};
 
     fn config(dir: &std::path::Path) -> (Home, DevConfig) {
-        let config = DevConfig { name: "t".into(), dir: dir.to_owned(), range: None, docker: String::new() };
+        let config = DevConfig { name: "t".into(), dir: dir.to_owned(), range: None, docker: String::new(), allow: Default::default() };
         (Home::new(config.dir.clone()), config)
     }
 

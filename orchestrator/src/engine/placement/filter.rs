@@ -1,5 +1,6 @@
 //! Which nodes can hold a task: each filter says why it says no.
 
+use proto::needs::{self, Lack};
 use proto::spec::MountSource;
 use std::fmt;
 
@@ -40,6 +41,8 @@ pub enum Refusal {
     VolumeGoing(String),
     /// No address is free.
     Addresses,
+    /// It does not allow what the container asks for, or cannot do it.
+    Lacks(Lack),
     /// It is to be elsewhere than before.
     Avoided,
 }
@@ -65,6 +68,9 @@ pub fn judge(state: &State, ledger: &Ledger, service: &Service, node: &Node) -> 
     }
     if let Some(port) = service.host_ports().iter().find(|p| p.published != 0 && ledger.is_port_taken(id, p)) {
         return Err(Refusal::HostPort(port.published));
+    }
+    if let Some(lack) = needs::lack(&service.spec.container, &node.info.features, &[]) {
+        return Err(Refusal::Lacks(lack));
     }
     volumes(state, ledger, service, node)?;
     let (given, now) = ledger.placed(id);
@@ -114,6 +120,8 @@ impl Refusal {
             Refusal::VolumeElsewhere(_) => "volume-elsewhere",
             Refusal::VolumeGoing(_) => "volume-going",
             Refusal::Addresses => "addresses",
+            Refusal::Lacks(Lack::Permission(_)) => "policy",
+            Refusal::Lacks(Lack::Ability(_)) => "feature",
             Refusal::Avoided => "avoided",
         }
     }
@@ -142,6 +150,7 @@ impl fmt::Display for Refusal {
             Refusal::VolumeElsewhere(name) => write!(f, "volume `{name}` is on another node"),
             Refusal::VolumeGoing(name) => write!(f, "volume `{name}` is being removed"),
             Refusal::Addresses => write!(f, "its subnet has no free address"),
+            Refusal::Lacks(lack) => lack.fmt(f),
             Refusal::Avoided => write!(f, "it is to be elsewhere than before"),
         }
     }
