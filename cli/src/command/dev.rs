@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,7 +48,8 @@ pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure>
     if args.file.as_deref().is_some_and(|file| file.as_os_str() == "down" && !file.exists()) {
         return Err(Failure::usage("`down` comes first").hint("write it such as `ctl dev down --name NAME`"));
     }
-    let config = DevConfig { allow: args.allow.iter().copied().collect(), ..config(session, &args.place, args.range.clone())? };
+    let config =
+        DevConfig { allow: args.allow.iter().copied().collect(), ..config(session, &args.place, args.range.clone())? };
     let home = Home::new(config.dir.clone());
     session.target.cluster = Some(config.name.clone());
     session.target.socket = None;

@@ -135,7 +135,13 @@ mod tests {
     use crate::command::fake::{World, service, shop};
 
     fn config(dir: &std::path::Path) -> (Home, DevConfig) {
-        let config = DevConfig { name: "t".into(), dir: dir.to_owned(), range: None, docker: String::new(), allow: Default::default() };
+        let config = DevConfig {
+            name: "t".into(),
+            dir: dir.to_owned(),
+            range: None,
+            docker: String::new(),
+            allow: Default::default(),
+        };
         (Home::new(config.dir.clone()), config)
     }
 
