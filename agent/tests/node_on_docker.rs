@@ -164,7 +164,6 @@ async fn build(dir: &std::path::Path) -> String {
         target: None,
         no_cache: false,
         labels: BTreeMap::new(),
-        allow: Default::default(),
     };
     build_image(&DockerRuntime::new(DEFAULT_ENDPOINT), request, |_| ()).await.expect("the engine builds");
     tag
@@ -184,6 +183,7 @@ async fn a_node_runs_restarts_adopts_and_leaves_nothing_behind() {
         door: Door::Unix(socket),
         docker: "unix:///var/run/docker.sock".into(),
         labels: BTreeMap::new(),
+        allow: Default::default(),
     };
 
     let stop = CancellationToken::new();

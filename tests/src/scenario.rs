@@ -153,6 +153,7 @@ impl World {
             match option {
                 "cpu" => info.cpu_millis = parse(value)?,
                 "memory" => info.memory_bytes = parse::<u64>(value)? << 20,
+                "features" => info.features = value.split(',').map(str::to_owned).collect(),
                 other => return Err(format!("no option `{other}`")),
             }
         }
@@ -258,6 +259,7 @@ impl World {
                 "retry" => status.retry_at = Some(Wall(self.now.0 + parse::<u64>(value)?)),
                 "message" => status.message = value.replace('_', " "),
                 "health" => status.health = health_of(value)?,
+                "warning" => status.warnings.push(value.replace('_', " ")),
                 other => return Err(format!("no option `{other}`")),
             }
         }
@@ -479,6 +481,8 @@ fn service(options: &[&str]) -> Result<ServiceSpec, String> {
             "memory" => spec.reservations.memory_bytes = parse::<u64>(value)? << 20,
             "port" => spec.ports.push(port(value, PortMode::Ingress)?),
             "host-port" => spec.ports.push(port(value, PortMode::Host)?),
+            "privileged" => container.isolation.privileged = parse(value)?,
+            "cap-add" => container.isolation.cap_add.extend([value.to_owned()]),
             "restart" if value == "no" => spec.restart = RestartPolicy::No,
             "volume" => container.mounts.push(Mount {
                 source: MountSource::Volume { name: value.to_owned(), nocopy: false, subpath: None },

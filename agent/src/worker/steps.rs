@@ -178,8 +178,8 @@ impl Hands {
     }
 
     async fn files(&self, errand: &Errand) -> Result<Placed, Stopped> {
-        let project = &errand.assignment.service.project;
-        let resolv_conf = crate::dns::resolv_conf::resolv_conf(errand.network.gateway.into(), project);
+        let (project, naming) = (&errand.assignment.service.project, &errand.assignment.container.naming);
+        let resolv_conf = crate::dns::resolv_conf::resolv_conf(errand.network.gateway.into(), project, naming);
         let placed = tokio::select! {
             placed = self.files.ensure(&errand.assignment, &resolv_conf) => placed,
             () = errand.cancel.cancelled() => return Err(Stopped::Cancelled),

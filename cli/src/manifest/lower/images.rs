@@ -51,8 +51,11 @@ pub fn pull_policy(cx: &mut Context<'_>, keys: &mut Fields<'_>) -> PullPolicy {
         }
         return PullPolicy::default();
     };
-    if let Some(after) = &after {
-        cx.duration_ms(after);
+    if let Some(after) = &after
+        && cx.duration_ms(after).is_some()
+    {
+        let message = format!("`{}` has no effect: the registry is asked whenever a container is made", after.path);
+        cx.notice(after.at, message);
     }
     match cx.text(&field) {
         Some("missing" | "if_not_present") | None => PullPolicy::Missing,

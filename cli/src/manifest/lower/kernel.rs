@@ -71,7 +71,7 @@ fn short_forms(cx: &mut Context<'_>, keys: &mut Fields<'_>, deploy: &mut Deploy)
 
 /// 0 is Docker's word for no limit.
 fn is_zero(field: &Field<'_>) -> bool {
-    matches!(&field.node.value, Value::Scalar(scalar) if words::bytes(&scalar.text) == Ok(0))
+    matches!(&field.node.value, Value::Scalar(scalar) if scalar.text == "0")
 }
 
 fn agree<T: PartialEq>(cx: &mut Context<'_>, field: &Field<'_>, short: Option<T>, long: &mut Option<T>, name: &str) {

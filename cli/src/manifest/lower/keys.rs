@@ -20,6 +20,7 @@ pub const SERVICE: NotYet = &[
     ("cpu_count", "it is for Windows containers: write `cpus`"),
     ("cpu_percent", "it is for Windows containers: write `cpus`"),
     ("credential_spec", "it is for Windows containers: remove it"),
+    ("dns", "names are answered by the cluster's own resolver: remove it"),
     ("extends", "write a YAML anchor and merge it: `<<: *base`"),
     ("external_links", "services of another project are reached as `SERVICE.PROJECT`: remove it"),
     ("gpus", "GPUs are not counted by nodes yet: give the device itself in `devices`, if its driver needs no more"),
