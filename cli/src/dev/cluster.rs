@@ -27,6 +27,8 @@ pub struct DevConfig {
     pub docker: String,
     /// What its containers may ask for beyond the ordinary.
     pub allow: BTreeSet<Permission>,
+    /// The labels of its node, for placement.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl DevConfig {
@@ -95,7 +97,7 @@ fn agent_config(config: &DevConfig) -> agent::Config {
         data_dir: config.agent_dir(),
         door: agent::session::Door::Unix(config.agents_socket()),
         docker: config.docker.clone(),
-        labels: BTreeMap::new(),
+        labels: config.labels.clone(),
         allow: config.allow.clone(),
     }
 }

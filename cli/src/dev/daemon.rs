@@ -39,10 +39,13 @@ pub fn spawn(home: &Home, config: &DevConfig) -> Result<Child, Failure> {
         command.args(["--range", range]);
     }
     let allow: Vec<&str> = config.allow.iter().map(|permission| permission.word()).collect();
-    // Said even when it is nothing: what the environment allows is in it already.
+    // What the environment allows is in it already.
     command.env_remove("WHERRY_ALLOW");
     if !allow.is_empty() {
         command.args(["--allow", &allow.join(",")]);
+    }
+    for (key, value) in &config.labels {
+        command.args(["--label", &format!("{key}={value}")]);
     }
     // A multi-call binary is told its role by its name.
     std::os::unix::process::CommandExt::arg0(&mut command, "ctl");
@@ -133,6 +136,7 @@ pub async fn stop(home: &Home) -> Result<(), Failure> {
 mod tests {
     use super::*;
     use crate::command::fake::{World, service, shop};
+    use std::collections::BTreeMap;
 
     fn config(dir: &std::path::Path) -> (Home, DevConfig) {
         let config = DevConfig {
@@ -141,6 +145,7 @@ mod tests {
             range: None,
             docker: String::new(),
             allow: Default::default(),
+            labels: BTreeMap::new(),
         };
         (Home::new(config.dir.clone()), config)
     }
