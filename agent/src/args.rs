@@ -5,6 +5,7 @@ use proto::needs::Permission;
 use std::path::PathBuf;
 
 use crate::node::Config;
+use crate::pulse::Pulse;
 use crate::session::Door;
 
 /// Runs containers on this host as a Wherry cluster assigns them.
@@ -45,6 +46,7 @@ impl From<Args> for Config {
             docker: args.docker,
             labels: args.labels.into_iter().collect(),
             allow: args.allow.into_iter().collect(),
+            pulse: Pulse::default(),
         }
     }
 }

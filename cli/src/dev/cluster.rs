@@ -99,6 +99,7 @@ fn agent_config(config: &DevConfig) -> agent::Config {
         docker: config.docker.clone(),
         labels: config.labels.clone(),
         allow: config.allow.clone(),
+        pulse: agent::pulse::Pulse::default(),
     }
 }
 
