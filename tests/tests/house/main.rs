@@ -6,7 +6,6 @@
 mod coverage;
 mod imports;
 mod layout;
-mod mutants;
 mod source;
 mod tree;
 
