@@ -25,6 +25,59 @@ pub struct ProjectSpec {
     pub networks: BTreeSet<String>,
 }
 
+impl ProjectSpec {
+    /// The State version that knows all its fields: those that came later are not written while they have their default.
+    pub fn version(&self) -> u32 {
+        let is_first = self.services.values().all(|s| {
+            knows(s, &FIRST_SERVICE_FIELDS) && knows(&*s.container, &FIRST_CONTAINER_FIELDS)
+        });
+        if is_first { 1 } else { 2 }
+    }
+}
+
+/// Fields of a service that State version 1 knew.
+const FIRST_SERVICE_FIELDS: [&str; 9] = [
+    "container",
+    "replicas",
+    "restart",
+    "health",
+    "ports",
+    "expose",
+    "depends_on",
+    "reservations",
+    "networks",
+];
+
+/// Fields of a container that State version 1 knew.
+const FIRST_CONTAINER_FIELDS: [&str; 18] = [
+    "image",
+    "image_id",
+    "pull",
+    "command",
+    "entrypoint",
+    "environment",
+    "labels",
+    "hostname",
+    "container_name",
+    "user",
+    "working_dir",
+    "stop_grace_ms",
+    "stop_signal",
+    "init",
+    "read_only",
+    "mounts",
+    "files",
+    "limits",
+];
+
+/// Are all fields that are written among those?
+fn knows<T: Serialize>(value: &T, fields: &[&str]) -> bool {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::Object(written)) => written.keys().all(|key| fields.contains(&key.as_str())),
+        _ => false,
+    }
+}
+
 /// One service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -39,7 +39,7 @@ impl Ledger {
     pub fn at(state: &State, now: Time) -> Ledger {
         let mut ledger = Ledger { now: now.max(state.clock()), ..Ledger::default() };
         for task in state.tasks() {
-            ledger.hold(task);
+            ledger.hold(state, task);
         }
         ledger
     }
@@ -48,13 +48,34 @@ impl Ledger {
     pub fn of_node(state: &State, node: &Node) -> Ledger {
         let mut ledger = Ledger { now: state.clock(), ..Ledger::default() };
         for task in state.tasks_on(node.info.id) {
-            ledger.hold(task);
+            ledger.hold(state, task);
         }
         ledger
     }
 
-    fn hold(&mut self, task: &Task) {
-        self.spend(task.node, &task.service, &task.reservations, &task.host_ports);
+    /// One that is only prepared holds what it needs beyond its predecessor, which is on the same node.
+    fn hold(&mut self, state: &State, task: &Task) {
+        let before = task.succeeds.and_then(|id| state.task(id)).filter(|b| b.node == task.node);
+        let mut wanted = task.reservations;
+        if let Some(before) = before {
+            wanted.cpu_millis = wanted.cpu_millis.saturating_sub(before.reservations.cpu_millis);
+            wanted.memory_bytes = wanted.memory_bytes.saturating_sub(before.reservations.memory_bytes);
+        }
+        self.spend(task.node, &task.service, &wanted, &task.host_ports);
+    }
+
+    /// What a task holds is free for the one that takes its place.
+    pub fn release(&mut self, task: &Task) {
+        let Some(used) = self.nodes.get_mut(&task.node) else { return };
+        used.tasks = used.tasks.saturating_sub(1);
+        used.reserved.cpu_millis = used.reserved.cpu_millis.saturating_sub(task.reservations.cpu_millis);
+        used.reserved.memory_bytes = used.reserved.memory_bytes.saturating_sub(task.reservations.memory_bytes);
+        if let Some(count) = used.by_service.get_mut(&task.service) {
+            *count = count.saturating_sub(1);
+        }
+        for port in task.host_ports.iter().filter(|p| p.published != 0) {
+            used.host_ports.remove(&(port.protocol, port.published, port.host_ip));
+        }
     }
 
     /// A task of this service was placed on this node.

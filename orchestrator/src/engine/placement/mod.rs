@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::model::{Node, Service};
+use super::model::{Node, Service, Task};
 use super::state::State;
 pub use filter::Refusal;
 pub use ledger::Ledger;
@@ -49,9 +49,13 @@ pub fn place(state: &State, ledger: &Ledger, service: &Service, avoid: Option<No
     best.map(|(_, node)| node).ok_or(why)
 }
 
-/// Would this node take the task as State is now? The same filters that placed it.
-pub fn fits_now(state: &State, service: &Service, node: &Node) -> Result<(), Refusal> {
-    let ledger = Ledger::of_node(state, node);
+/// Would this node take the task as State is now? The same filters that placed it. `succeeds`: a task whose place it
+/// takes, so that what that holds is free for it.
+pub fn fits_now(state: &State, service: &Service, node: &Node, succeeds: Option<&Task>) -> Result<(), Refusal> {
+    let mut ledger = Ledger::of_node(state, node);
+    if let Some(task) = succeeds {
+        ledger.release(task);
+    }
     filter::judge(state, &ledger, service, node)
 }
 

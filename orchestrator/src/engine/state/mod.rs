@@ -19,7 +19,11 @@ use super::model::{Blob, Event, Node, Project, Ranges, Service, Task, Volume, Vo
 use clients::Clients;
 
 /// The newest version of State that this program understands.
-pub const STATE_VERSION: u32 = 1;
+pub const STATE_VERSION: u32 = 2;
+/// The version of a State before its first command. The leader raises it: the log says from where on.
+const FIRST_VERSION: u32 = 1;
+/// The version that knows rollouts.
+const ROLLOUTS: u32 = 2;
 
 /// Everything that is true, as of one revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,7 +58,7 @@ impl State {
     /// Before the first command.
     pub fn empty() -> State {
         State {
-            version: STATE_VERSION,
+            version: FIRST_VERSION,
             cluster: None,
             ranges: None,
             epoch: Epoch(1),
@@ -202,6 +206,10 @@ impl State {
     /// Events, oldest first.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = &Arc<Event>> {
         self.events.iter()
+    }
+
+    fn has_rollouts(&self) -> bool {
+        self.version >= ROLLOUTS
     }
 
     fn uid(&self) -> Uid {
