@@ -35,7 +35,7 @@ fn the_command_line_is_consistent() {
     Args::command().debug_assert();
 }
 
-/// Golden: `UPDATE_TRANSCRIPTS=1 cargo test -p cli help` writes them anew.
+/// Golden: `WHERRY_UPDATE_EXPECT=1 cargo test -p cli help` writes them anew.
 #[test]
 fn help_reads_as_it_should() {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts/help");
@@ -43,7 +43,7 @@ fn help_reads_as_it_should() {
         let name = if words.is_empty() { "ctl".to_owned() } else { words.replace(' ', "-") };
         let path = dir.join(format!("{name}.txt"));
         let got = help(words);
-        if std::env::var_os("UPDATE_TRANSCRIPTS").is_some() {
+        if std::env::var_os("WHERRY_UPDATE_EXPECT").is_some() {
             std::fs::write(&path, &got).expect("writes");
         }
         let want = std::fs::read_to_string(&path).unwrap_or_default();

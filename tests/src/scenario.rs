@@ -97,6 +97,10 @@ impl World {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["node", name, options @ ..] => self.node(name, options),
+            ["nodes", count, name, options @ ..] => {
+                let width = count.len();
+                (1..=parse::<u32>(count)?).try_for_each(|n| self.node(&format!("{name}{n:0width$}"), options))
+            }
             ["apply", project] => self.apply(project, block, false),
             ["apply", project, "prune"] => self.apply(project, block, true),
             ["delete", project] => self.tell_of(Command::DeleteProject { project: parse(project)?, volumes: false }),

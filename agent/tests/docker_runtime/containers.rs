@@ -323,6 +323,33 @@ async fn what_is_taken_is_a_conflict() {
 }
 
 #[tokio::test]
+async fn a_volume_that_another_cluster_holds_is_refused_until_it_is_free() {
+    let (one, two) = (Lab::new().await, Lab::new().await);
+    let shared = format!("wherry-runtime-test-shared-{}", one.identity.cluster);
+    let request = |lab: &Lab| {
+        let mut request = lab.request(1, &SLEEP);
+        let mut spec = (*request.assignment.container).clone();
+        let source = MountSource::Volume { name: "data".to_owned() };
+        spec.mounts = vec![Mount { source, target: "/data".to_owned(), read_only: false }];
+        request.assignment.container = spec.into();
+        let volume = VolumeSpec { docker_name: Some(shared.clone()), ..VolumeSpec::default() };
+        request.assignment.volumes.insert("data".to_owned(), volume);
+        request
+    };
+    let first = one.run(&request(&one)).await;
+    one.runtime.stop(&first, 0).await.unwrap();
+    let error = two.runtime.create(&request(&two)).await.expect_err("a stopped holder will start again");
+    let RuntimeError::Conflict { what, cause } = &error else { panic!("{error}") };
+    assert!(what.contains(&shared), "{what}");
+    assert!(cause.contains(&one.identity.cluster.to_string()) && cause.contains("`name:`"), "{cause}");
+
+    one.runtime.remove(&first).await.unwrap();
+    let second = two.runtime.create(&request(&two)).await.expect("what a cluster left behind is taken over");
+    two.runtime.remove(&second).await.unwrap();
+    two.runtime.remove_volume(&shared).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_missing_is_named() {
     let lab = Lab::new().await;
     let error = async |change: fn(&mut ContainerSpec)| {

@@ -1,6 +1,6 @@
 //! The screens people judge us by, byte for byte: fixed snapshots in, `transcripts/*.txt` out.
 //!
-//! `UPDATE_TRANSCRIPTS=1 cargo test -p cli golden` writes them anew. The words of `ctl why` are the server's own: they are
+//! `WHERRY_UPDATE_EXPECT=1 cargo test -p cli golden` writes them anew. The words of `ctl why` are the server's own: they are
 //! taken from the transcripts of `tests/scenarios`, so that the two cannot drift apart.
 
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ async fn check(name: &str, mut world: World, lines: &[&str]) {
     let text =
         text.replace(&format!("{}/", root().display()), "").replace(&world.session.dir.display().to_string(), ".");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts").join(format!("{name}.txt"));
-    if std::env::var_os("UPDATE_TRANSCRIPTS").is_some() {
+    if std::env::var_os("WHERRY_UPDATE_EXPECT").is_some() {
         std::fs::write(&path, &text).expect("writes");
     }
     assert_eq!(text, std::fs::read_to_string(&path).unwrap_or_default(), "{}", path.display());

@@ -14,7 +14,9 @@ use super::reconcile::blocking_gates;
 use super::state::State;
 use super::state::apply::exit_words;
 
+mod unplaced;
 mod why;
+pub use unplaced::{FilterCount, NoNode};
 pub use why::why;
 
 /// A word and why it is not the best one.

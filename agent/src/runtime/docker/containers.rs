@@ -153,7 +153,7 @@ impl DockerRuntime {
 
     pub(super) async fn list_containers(&self, identity: &Identity) -> Result<Vec<SeenContainer>, RuntimeError> {
         let mut ours = Vec::new();
-        for listed in self.listed(identity).await? {
+        for listed in self.listed(HashMap::from([("label".to_owned(), our_labels(identity))])).await? {
             let none = HashMap::new();
             let name = listed.names.as_deref().unwrap_or_default().first().map_or("", String::as_str);
             let labels = listed.labels.as_ref().unwrap_or(&none);
@@ -173,10 +173,8 @@ impl DockerRuntime {
         Ok(seen)
     }
 
-    /// Our containers without their times and codes.
-    async fn listed(&self, identity: &Identity) -> Result<Vec<Listed>, RuntimeError> {
-        let labels = our_labels(identity);
-        let filters = HashMap::from([("label".to_owned(), labels)]);
+    /// Containers that the engine's filters let through, without their times and codes.
+    pub(super) async fn listed(&self, filters: HashMap<String, Vec<String>>) -> Result<Vec<Listed>, RuntimeError> {
         let query = format!("all=1&filters={}", plain::encode(&serde_json::json!(filters).to_string()));
         let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
         let limit = self.deadlines().look;

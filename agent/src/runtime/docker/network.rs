@@ -8,6 +8,7 @@ use bollard::models::NetworkInspect;
 use bollard::query_parameters::{InspectNetworkOptions, RemoveVolumeOptions};
 use proto::assignment::NodeNetwork;
 use proto::label;
+use std::collections::HashMap;
 
 const NETWORK: &str = "make the node's network";
 const REMOVE_NETWORK: &str = "remove the node's network";
@@ -73,7 +74,8 @@ impl DockerRuntime {
             .call(VOLUME, Thing::Volume(name), limit, |docker| async move { docker.inspect_volume(name).await })
             .await;
         match found {
-            Ok(_) => return Ok(()),
+            Ok(_) if wanted.external => return Ok(()),
+            Ok(_) => return self.volume_is_not_shared(&request.identity, name).await,
             Err(RuntimeError::NotFound { .. }) if wanted.external => {
                 let what = format!(
                     "external volume `{name}` (make it with `docker volume create {name}`, or drop `external: true`)"
@@ -88,6 +90,23 @@ impl DockerRuntime {
         self.call(VOLUME, Thing::Volume(name), limit, |docker| async move { docker.create_volume(body).await })
             .await
             .map(|_| ())
+    }
+
+    /// A volume that a container of another cluster holds: two clusters would write into each other's data. One left
+    /// behind by a cluster that is gone is taken over, as Compose does.
+    async fn volume_is_not_shared(&self, identity: &Identity, name: &str) -> Result<(), RuntimeError> {
+        let ours = identity.cluster.to_string();
+        let holders = self.listed(HashMap::from([("volume".to_owned(), vec![name.to_owned()])])).await?;
+        let stranger = holders.iter().find_map(|holder| {
+            let cluster = holder.labels.as_ref()?.get(label::CLUSTER).filter(|cluster| **cluster != ours)?;
+            Some((holder.names.as_deref().unwrap_or_default().first().map_or("", String::as_str), cluster))
+        });
+        let Some((container, cluster)) = stranger else { return Ok(()) };
+        let cause = format!(
+            "container `{}` of another cluster ({cluster}) holds it; give the volume a `name:` of its own, or remove that one",
+            container.trim_start_matches('/')
+        );
+        Err(RuntimeError::Conflict { what: format!("volume `{name}`"), cause })
     }
 
     pub(super) async fn volume_gone(&self, name: &str) -> Result<(), RuntimeError> {

@@ -1,5 +1,5 @@
 //! Every way to be wrong that we know of, with the exact words. The transcript is `refused.txt`: a title after `###`, a manifest, `>>>`,
-//! what is said. `WHERRY_WRITE_TRANSCRIPTS=1 cargo test` writes what is said now; read the difference before committing it.
+//! what is said. `WHERRY_UPDATE_EXPECT=1 cargo test` writes what is said now; read the difference before committing it.
 
 use super::{World, shown, world};
 
@@ -26,7 +26,7 @@ fn every_refusal_in_its_exact_words() {
         }
         now.push_str(&format!("### {title}\n{manifest}>>>\n{got}\n"));
     }
-    if std::env::var_os("WHERRY_WRITE_TRANSCRIPTS").is_some() {
+    if std::env::var_os("WHERRY_UPDATE_EXPECT").is_some() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/manifest/tests/refused.txt");
         std::fs::write(path, now).expect("writable");
         return;

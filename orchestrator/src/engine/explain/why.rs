@@ -7,9 +7,9 @@ use proto::revision::Wall;
 use proto::spec::{DependencyCondition, RestartPolicy};
 use proto::task_state::{Phase, TaskStatus};
 
+use super::unplaced::{self, NoNode};
 use super::{Explanation, Judgement, blocking_gates, counts, gate_words, port_problem, service as judge_service, span};
 use crate::engine::model::{Event, Service, Task};
-use crate::engine::placement::{self, Ledger};
 use crate::engine::reconcile::slot_order;
 use crate::engine::state::State;
 
@@ -18,27 +18,41 @@ const AS_ASKED: &str = "nothing; it is as asked";
 /// The answer of `ctl why` for a service, or one slot of it. `wall`: for spans in words.
 pub fn why(state: &State, key: &ServiceKey, slot: Option<Slot>, wall: Wall) -> Option<Explanation> {
     let service = state.service(key)?;
-    let Some(slot) = slot.or_else(|| first_troubled(state, service)) else {
+    let Some(first) = slot.or_else(|| first_troubled(state, service)) else {
         return Some(of_service(state, service, wall));
     };
+    let alike = if slot.is_some() { vec![first] } else { empty_slots(state, service) };
+    let slot = first;
     let tasks = state.tasks_of(key).filter(|t| t.slot == slot);
     let task = tasks.max_by_key(|t| (t.is_wanted(), t.spec_hash == service.spec_hash, t.id));
     Some(match task {
         Some(task) => of_task(state, service, task, wall),
-        None => of_empty_slot(state, service, slot),
+        None => of_empty_slot(state, service, slot, &alike),
     })
 }
 
+/// Slots without a task that is wanted.
+fn empty_slots(state: &State, service: &Service) -> Vec<Slot> {
+    let is_filled = |slot: Slot| state.tasks_of(&service.key).any(|t| t.slot == slot && t.is_wanted());
+    slot_order(service.spec.replicas).filter(|slot| !is_filled(*slot)).collect()
+}
+
+/// The slot to tell about: one that fails, else one without a task, else one that is on its way.
 fn first_troubled(state: &State, service: &Service) -> Option<Slot> {
-    slot_order(service.spec.replicas).find(|slot| {
-        let fine = state.tasks_of(&service.key).any(|t| {
-            t.slot == *slot
-                && t.is_satisfied()
-                && t.spec_hash == service.spec_hash
-                && state.node(t.node).is_some_and(|n| n.is_up())
-        });
-        !fine
-    })
+    let rank = |slot: &Slot| {
+        let current = state
+            .tasks_of(&service.key)
+            .filter(|t| t.slot == *slot && t.is_wanted() && t.spec_hash == service.spec_hash)
+            .last();
+        let word = current.map_or("", |t| super::task(state, t).state);
+        match word {
+            "ready" | "complete" => None,
+            "failed" | "backing-off" | "unhealthy" | "lost" => Some(0),
+            "" => Some(1),
+            _ => Some(2),
+        }
+    };
+    slot_order(service.spec.replicas).filter_map(|slot| Some((rank(&slot)?, slot))).min().map(|(_, slot)| slot)
 }
 
 /// All its slots are well: what they came through, or what else is wrong.
@@ -79,12 +93,16 @@ fn of_task(state: &State, service: &Service, of: &Task, wall: Wall) -> Explanati
         (Phase::Running, Some(at)) => format!(", running for {}", span(wall.0.saturating_sub(at.0))),
         _ => String::new(),
     };
+    // A lost one is replaced on another node: if none takes it, each says why.
+    let is_replaced = judged.state == "lost" && !of.has_local_volume();
+    let elsewhere = is_replaced.then(|| NoNode::judge(state, service, Some(of.node)));
+    let why_not_elsewhere = elsewhere.filter(|n| n.fit == 0).map(|n| n.by_filter()).unwrap_or_default();
     let start = if status.incarnation > 1 { format!(" (start {})", status.incarnation) } else { String::new() };
     Explanation {
         now: format!("{}.{} is {} on {node}{since}{start}", service.key, of.slot, judged.state),
         cause: cause(state, of, &judged, wall),
         next: next(service, of, &judged, wall),
-        detail: status.last_log.iter().map(|line| format!("log | {line}")).collect(),
+        detail: status.last_log.iter().map(|line| format!("log | {line}")).chain(why_not_elsewhere).collect(),
     }
 }
 
@@ -175,7 +193,8 @@ fn policy(restart: RestartPolicy) -> String {
     }
 }
 
-fn of_empty_slot(state: &State, service: &Service, slot: Slot) -> Explanation {
+/// `alike`: the slots of which the same is to be said.
+fn of_empty_slot(state: &State, service: &Service, slot: Slot, alike: &[Slot]) -> Explanation {
     let name = format!("{}.{slot}", service.key);
     if slot.0 > service.spec.replicas {
         return Explanation {
@@ -193,24 +212,12 @@ fn of_empty_slot(state: &State, service: &Service, slot: Slot) -> Explanation {
             detail: held_by(state, service),
         };
     }
-    match placement::place(state, &Ledger::of(state), service, None) {
-        Err(why) => {
-            let each = why.refusals.values().filter(|_| why.nodes > 1);
-            Explanation {
-                now: format!("{name} has no node"),
-                cause: why.to_string(),
-                next: "it is placed as soon as a node can hold it: free some room, add a node, or ask for less"
-                    .to_owned(),
-                detail: each.map(|(count, example)| format!("{count} of {} nodes | {example}", why.nodes)).collect(),
-            }
-        }
-        Ok(_) => Explanation {
-            now: format!("{name} has no task yet"),
-            cause: "it was asked for a moment ago".to_owned(),
-            next: "it is placed now".to_owned(),
-            detail: Vec::new(),
-        },
-    }
+    unplaced::explain(state, service, alike).unwrap_or_else(|| Explanation {
+        now: format!("{name} has no task yet"),
+        cause: "it was asked for a moment ago".to_owned(),
+        next: "it is placed now".to_owned(),
+        detail: Vec::new(),
+    })
 }
 
 /// Why those it waits for are not there yet, and whether they ever will be.

@@ -142,7 +142,7 @@ impl fmt::Display for Refusal {
             Refusal::VolumeElsewhere(name) => write!(f, "volume `{name}` is on another node"),
             Refusal::VolumeGoing(name) => write!(f, "volume `{name}` is being removed"),
             Refusal::Addresses => write!(f, "its subnet has no free address"),
-            Refusal::Avoided => write!(f, "it failed there"),
+            Refusal::Avoided => write!(f, "it is to be elsewhere than before"),
         }
     }
 }

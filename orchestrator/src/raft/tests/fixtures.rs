@@ -1,6 +1,6 @@
 //! Files written by every released version stay readable: `orchestrator/fixtures/` against today's code.
 //!
-//! `WHERRY_UPDATE_FIXTURES=1 cargo test -p orchestrator raft::tests::fixtures` writes the missing ones. Those that are
+//! `WHERRY_UPDATE_EXPECT=1 cargo test -p orchestrator raft::tests::fixtures` writes the missing ones. Those that are
 //! there are never rewritten: delete one by hand only as long as no release has it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,7 +118,7 @@ fn dir() -> PathBuf {
 
 #[test]
 fn what_was_written_is_still_read() {
-    let may_write = std::env::var_os("WHERRY_UPDATE_FIXTURES").is_some();
+    let may_write = std::env::var_os("WHERRY_UPDATE_EXPECT").is_some();
     for fixture in fixtures() {
         (fixture.check)(&fixture.today);
         let path = dir().join(&fixture.name);
@@ -127,7 +127,7 @@ fn what_was_written_is_still_read() {
             fs::write(&path, &fixture.today).unwrap();
         }
         let bytes = fs::read(&path).unwrap_or_else(|e| {
-            panic!("{}: {e}; WHERRY_UPDATE_FIXTURES=1 writes what is missing", path.display());
+            panic!("{}: {e}; WHERRY_UPDATE_EXPECT=1 writes what is missing", path.display());
         });
         (fixture.check)(&bytes);
     }
