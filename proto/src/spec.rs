@@ -28,25 +28,17 @@ pub struct ProjectSpec {
 impl ProjectSpec {
     /// The State version that knows all its fields: those that came later are not written while they have their default.
     pub fn version(&self) -> u32 {
-        let is_first = self.services.values().all(|s| {
-            knows(s, &FIRST_SERVICE_FIELDS) && knows(&*s.container, &FIRST_CONTAINER_FIELDS)
-        });
+        let is_first = self
+            .services
+            .values()
+            .all(|s| knows(s, &FIRST_SERVICE_FIELDS) && knows(&*s.container, &FIRST_CONTAINER_FIELDS));
         if is_first { 1 } else { 2 }
     }
 }
 
 /// Fields of a service that State version 1 knew.
-const FIRST_SERVICE_FIELDS: [&str; 9] = [
-    "container",
-    "replicas",
-    "restart",
-    "health",
-    "ports",
-    "expose",
-    "depends_on",
-    "reservations",
-    "networks",
-];
+const FIRST_SERVICE_FIELDS: [&str; 9] =
+    ["container", "replicas", "restart", "health", "ports", "expose", "depends_on", "reservations", "networks"];
 
 /// Fields of a container that State version 1 knew.
 const FIRST_CONTAINER_FIELDS: [&str; 18] = [

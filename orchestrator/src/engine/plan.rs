@@ -6,8 +6,8 @@ use proto::revision::Revision;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use super::model::{VolumeKey, is_default};
 use super::explain::span;
+use super::model::{VolumeKey, is_default};
 use super::placement::Unplaceable;
 use super::reason::Reason;
 

@@ -25,7 +25,7 @@ use super::state::apply::address_free_at;
 
 pub use order::{blocking_gates, is_condition_met};
 pub use reap::BLOB_KEPT_MS;
-pub use slots::slot_order;
+pub use slots::{SlotProgress, progress, slot_order};
 
 /// Changes in one plan at most: keeps its log entry well below the limit. The rest follows in the next.
 const PLAN_MAX_CHANGES: usize = 2_000;

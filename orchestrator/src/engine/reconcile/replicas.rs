@@ -31,7 +31,8 @@ pub(super) fn pass(draft: &mut Draft<'_>) {
 
 fn stop_surplus(draft: &mut Draft<'_>, service: &Service, slots: &Slots<'_>) {
     let replicas = service.spec.replicas;
-    let mut stay = slots.iter().filter(|(slot, _)| slot.0 <= replicas).flat_map(|(_, t)| t.current.iter().chain(&t.outdated));
+    let mut stay =
+        slots.iter().filter(|(slot, _)| slot.0 <= replicas).flat_map(|(_, t)| t.current.iter().chain(&t.outdated));
     let takes_over = stay.any(|t| serves(draft.state, t));
     for (_, tasks) in slots.iter().filter(|(slot, _)| slot.0 > replicas) {
         for task in tasks.current.iter().chain(&tasks.lost).chain(&tasks.outdated) {

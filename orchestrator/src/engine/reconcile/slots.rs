@@ -87,3 +87,27 @@ impl<'a> SlotTasks<'a> {
         self.outdated.iter().rev().find(|t| serves(state, t)).copied()
     }
 }
+
+/// How far a slot of a rollout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotProgress {
+    /// It serves as before, or nothing serves yet.
+    Waits,
+    /// Its new task is being prepared or started.
+    Begun,
+    /// Its new task is ready and has to stay so for a while.
+    Ready,
+    /// It is done.
+    Done,
+}
+
+/// How far each slot that has tasks is.
+pub fn progress(state: &State, service: &Service, now: Time) -> BTreeMap<Slot, SlotProgress> {
+    let far = |tasks: &SlotTasks<'_>| match (tasks.done(service, now), tasks.current.last()) {
+        (Some(_), _) => SlotProgress::Done,
+        (None, Some(task)) if task.is_satisfied() => SlotProgress::Ready,
+        (None, Some(_)) => SlotProgress::Begun,
+        (None, None) => SlotProgress::Waits,
+    };
+    slots(state, service).iter().map(|(slot, tasks)| (*slot, far(tasks))).collect()
+}

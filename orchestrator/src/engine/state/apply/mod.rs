@@ -13,8 +13,8 @@ mod version;
 pub(crate) use plan::{address_free_at, has_free_address};
 pub(crate) use status::exit_words;
 
-use super::clients::Recall;
 use super::State;
+use super::clients::Recall;
 use crate::engine::command::{Command, Stamped};
 use crate::engine::model::Blob;
 use crate::engine::outcome::{Outcome, Rejection};

@@ -20,7 +20,13 @@ type Refused = &'static str;
 
 /// The rollout of a change that an apply makes; `None`: the service is new, or this State knows no rollouts.
 /// `replaces`: containers are replaced.
-pub(super) fn begun(state: &State, present: &Service, spec_hash: &str, replaces: bool, release: u64) -> Option<Rollout> {
+pub(super) fn begun(
+    state: &State,
+    present: &Service,
+    spec_hash: &str,
+    replaces: bool,
+    release: u64,
+) -> Option<Rollout> {
     if !state.has_rollouts() || present.removing {
         return None;
     }
