@@ -10,7 +10,7 @@ use crate::engine::model::{Rollout, RolloutState, Service};
 use crate::engine::reconcile::{SlotProgress, progress, slot_order};
 use crate::engine::state::State;
 
-/// A service of which something is being rolled out, in a word; `None`: nothing is, or it only failed.
+/// A service of which something is being rolled out, in a word; `None`: nothing is.
 pub(super) fn judge(state: &State, service: &Service, worst: &str) -> Option<Judgement> {
     let rollout = service.rollout.as_ref()?;
     match (&rollout.state, &rollout.back) {
@@ -18,7 +18,9 @@ pub(super) fn judge(state: &State, service: &Service, worst: &str) -> Option<Jud
         (RolloutState::Running, None) => Some(word("updating", format!("{}; {worst}", done_words(state, service)))),
         (RolloutState::Running, Some(back)) => Some(word("rolling-back", back.cause.clone())),
         (RolloutState::Paused { cause }, _) => Some(word("paused", cause.clone())),
-        (RolloutState::Failed { .. } | RolloutState::Done, _) => None,
+        (RolloutState::Failed { cause }, _) if counts(state, service).ready == 0 => Some(word("failed", cause.clone())),
+        (RolloutState::Failed { cause }, _) => Some(word("degraded", cause.clone())),
+        (RolloutState::Done, _) => None,
     }
 }
 
@@ -66,7 +68,14 @@ fn next(state: &State, service: &Service, rollout: &Rollout) -> String {
         RolloutState::Failed { .. } => {
             format!("its agents go on trying; fix the cause and apply again, or `ctl rollout undo {name}`")
         }
-        RolloutState::Running => running_next(state, service),
+        RolloutState::Running => match rollout.unplaced.keys().next() {
+            Some(slot) => format!(
+                "{}.{slot} waits {} for a node, else the slot counts as failed",
+                name.service,
+                span(service.policy().deadline_ms)
+            ),
+            None => running_next(state, service),
+        },
     }
 }
 

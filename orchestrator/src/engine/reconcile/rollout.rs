@@ -131,7 +131,8 @@ fn advance(draft: &mut Draft<'_>, service: &Service, slots: &Slots<'_>, now: Tim
     for slot in slot_order(service.spec.replicas) {
         let Some(tasks) = slots.get(&slot) else { continue };
         start_prepared(draft, service, tasks);
-        if let Some(done) = tasks.done(service, now) {
+        // One on a node that this plan marks is judged by the next.
+        if let Some(done) = tasks.done(service, now).filter(|t| !draft.marked.contains(&t.node)) {
             stop_for(draft, service, tasks, done);
             continue;
         }
