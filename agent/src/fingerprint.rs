@@ -3,7 +3,7 @@
 //! Never used for identity: that is the node id.
 
 use proto::id::NodeId;
-use proto::node::NodeInfo;
+use proto::node::{FEATURE_PREPARE, NodeInfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, UdpSocket};
 
@@ -23,7 +23,7 @@ pub fn fingerprint(id: NodeId, engine: Option<&EngineInfo>, labels: &BTreeMap<St
         memory_bytes: engine.map_or_else(host_memory, |e| e.memory_bytes),
         addresses: outward_address().into_iter().collect(),
         labels: labels.clone(),
-        features: BTreeSet::new(),
+        features: BTreeSet::from([FEATURE_PREPARE.to_owned()]),
     }
 }
 

@@ -36,6 +36,10 @@ pub struct Script {
     pub scales: Vec<v1::ScaleServiceRequest>,
     /// Deletions.
     pub deletes: Vec<v1::DeleteProjectRequest>,
+    /// What was done to rollouts.
+    pub steered: Vec<v1::SteerRolloutRequest>,
+    /// A service's releases.
+    pub releases: Vec<v1::Release>,
     /// Log chunks.
     pub logs: Vec<v1::LogChunk>,
     /// The answer to `Why`, instead of a made-up one.
@@ -191,6 +195,20 @@ impl control_server::Control for Fake {
         self.noted(|s| s.scales.push(request.into_inner()));
         self.change()?;
         Ok(Response::new(v1::ChangeResponse { revision: 2, changed: true }))
+    }
+
+    async fn steer_rollout(
+        &self,
+        request: Request<v1::SteerRolloutRequest>,
+    ) -> Result<Response<v1::ApplyProjectResponse>, Status> {
+        self.noted(|s| s.steered.push(request.into_inner()));
+        self.change()?;
+        Ok(Response::new(self.script.lock().expect("no test panics while it holds it").applied.clone()))
+    }
+
+    async fn get_history(&self, _: Request<v1::GetHistoryRequest>) -> Result<Response<v1::GetHistoryResponse>, Status> {
+        let releases = self.script.lock().expect("no test panics while it holds it").releases.clone();
+        Ok(Response::new(v1::GetHistoryResponse { at_unix_ms: NOW, releases }))
     }
 
     async fn get_snapshot(&self, _: Request<v1::GetSnapshotRequest>) -> Result<Response<v1::Snapshot>, Status> {

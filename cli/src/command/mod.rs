@@ -8,6 +8,7 @@ pub mod dns;
 pub mod get;
 pub mod logs;
 pub mod progress;
+pub mod rollout;
 pub mod scale;
 pub mod version;
 pub mod wait;

@@ -51,7 +51,7 @@ impl Service {
     pub fn stop_first(&self) -> Option<StopFirst> {
         let port = self.spec.ports.iter().find(|p| p.mode == PortMode::Host && p.published != 0);
         let written = self.spec.container.mounts.iter().find_map(|m| match &m.source {
-            MountSource::Volume { name } if !m.read_only => Some(name),
+            MountSource::Volume { name, .. } if !m.read_only => Some(name),
             _ => None,
         });
         match (written, port, self.policy().order) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{State, done, rollout};
 use crate::engine::admission;
 use crate::engine::model::service::{replacement_hash, volumes_used};
-use crate::engine::model::{Deletion, Origin, Project, Release, Service, Volume};
+use crate::engine::model::{Deletion, Origin, Project, Release, Service, StopFirst, Volume};
 use crate::engine::outcome::{FieldProblem, Outcome, Rejection, ServiceChange};
 
 /// Creates a project or changes it.
@@ -31,12 +31,13 @@ pub(super) struct Made {
 
 /// The next release, unless it is what the present one is.
 pub(super) fn put_whole(state: &mut State, present: Option<&Project>, made: Made) -> Outcome {
-    let Made { spec, origin, notices } = made;
+    let Made { spec, origin, mut notices } = made;
     let problems = admission::admit(state, &spec);
     if !problems.is_empty() {
         return Outcome::Rejected(Rejection::Inadmissible(problems));
     }
     let services = put_services(state, &spec, next_release(present));
+    notices.extend(stopping_first(state, &spec, &services));
     let name = spec.name.clone();
     let unchanged = present.is_some_and(|p| **p.spec() == spec);
     if !unchanged {
@@ -45,6 +46,21 @@ pub(super) fn put_whole(state: &mut State, present: Option<&Project>, made: Made
     }
     let release = state.projects.get(&name).map_or(0, |p| p.release);
     Outcome::Project { revision: state.revision, release, changed: !unchanged, services, notices }
+}
+
+/// Which of the replaced services cannot serve without a gap, and why.
+fn stopping_first(state: &State, spec: &ProjectSpec, changes: &[(ServiceName, ServiceChange)]) -> Vec<String> {
+    let replaced = changes.iter().filter(|(_, change)| *change == ServiceChange::Replaced && state.has_rollouts());
+    let told = replaced.filter_map(|(name, _)| {
+        let key = ServiceKey { project: spec.name.clone(), service: name.clone() };
+        match state.services.get(&key)?.stop_first()? {
+            StopFirst::Asked => None,
+            because => Some(format!(
+                "service `{name}` stops first: its old container stops before the new one starts, because {because}"
+            )),
+        }
+    });
+    told.collect()
 }
 
 fn next_release(present: Option<&Project>) -> u64 {
