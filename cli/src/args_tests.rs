@@ -16,6 +16,12 @@ const SHOWN: [&str; 14] = [
     "logs",
     "scale",
     "delete",
+    "rollout",
+    "rollout status",
+    "rollout history",
+    "rollout undo",
+    "rollout pause",
+    "rollout resume",
     "dns",
     "dns lookup",
     "version",
@@ -56,7 +62,7 @@ fn help_reads_as_it_should() {
 fn only_what_works_is_listed() {
     let listed: Vec<String> =
         Args::command().get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name().to_owned()).collect();
-    let want = ["dev", "apply", "get", "ps", "describe", "why", "logs", "scale", "delete", "dns", "version"];
+    let want = ["dev", "apply", "get", "ps", "describe", "why", "logs", "scale", "rollout", "delete", "dns", "version"];
     assert_eq!(listed, want);
 }
 

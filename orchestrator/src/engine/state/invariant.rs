@@ -79,8 +79,8 @@ fn indexes_match(state: &State, found: &mut Vec<String>) {
 
 fn host_ports_are_unique(state: &State, found: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
-    // One that is only prepared binds nothing yet.
-    for task in state.tasks().filter(|t| !t.is_prepared_only()) {
+    // One that is only prepared, or was when it was asked to stop, binds nothing.
+    for task in state.tasks().filter(|t| t.succeeds.is_none()) {
         for port in task.host_ports.iter().filter(|p| p.published != 0) {
             if !seen.insert((task.node, port.host_ip, port.protocol, port.published)) {
                 found.push(format!("{} shares host port {} on {}", task.id, port.published, task.node));
