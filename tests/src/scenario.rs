@@ -14,8 +14,8 @@ use proto::names::TypedName;
 use proto::node::{FEATURE_PREPARE, ForwardStatus, NodeConditions, NodeInfo};
 use proto::revision::{Time, Wall};
 use proto::spec::{
-    ContainerSpec, Dependency, DependencyCondition, FailureAction, HealthCheck, HealthSpec, Mount, MountSource,
-    PortMode, PortSpec, Probe, ProjectSpec, Protocol, RestartPolicy, ServiceSpec, UpdateOrder, VolumeSpec,
+    Constraint, ContainerSpec, Dependency, DependencyCondition, FailureAction, HealthCheck, HealthSpec, Mount,
+    MountSource, PortMode, PortSpec, Probe, ProjectSpec, Protocol, RestartPolicy, ServiceSpec, UpdateOrder, VolumeSpec,
 };
 use proto::task_state::{Health, Phase, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet};
@@ -164,6 +164,11 @@ impl World {
                 "cpu" => info.cpu_millis = parse(value)?,
                 "memory" => info.memory_bytes = parse::<u64>(value)? << 20,
                 "features" if value == "none" => info.features.clear(),
+                "arch" => info.arch = value.to_owned(),
+                "label" => {
+                    let (key, value) = value.split_once(':').ok_or("label=KEY:VALUE")?;
+                    info.labels.insert(key.to_owned(), value.to_owned());
+                }
                 other => return Err(format!("no option `{other}`")),
             }
         }
@@ -531,6 +536,10 @@ fn service(options: &[&str]) -> Result<ServiceSpec, String> {
             "may-fail" => spec.update.max_failures_per_mille = parse(value)?,
             "drain" => spec.drain_ms = ms(value)?,
             "check" => spec.health = HealthSpec::Check(check(ms(value)?)),
+            "platform" => container.platform = Some(value.to_owned()),
+            "constraint" => spec.placement.constraints.push(constraint(value)?),
+            "spread" => spec.placement.spread.push(value.to_owned()),
+            "max-per-node" => spec.placement.max_per_node = parse(value)?,
             "restart" if value == "no" => spec.restart = RestartPolicy::No,
             "volume" => container.mounts.push(Mount {
                 source: MountSource::Volume { name: value.to_owned(), nocopy: false, subpath: None },
@@ -572,6 +581,14 @@ fn ms(span: &str) -> Result<u64, String> {
         Some(ms) => parse(ms),
         None => Ok(parse::<u64>(span.strip_suffix('s').ok_or("a span ends in ms or s")?)? * 1_000),
     }
+}
+
+fn constraint(text: &str) -> Result<Constraint, String> {
+    let (equal, parts) = match text.split_once("==") {
+        Some(parts) => (true, parts),
+        None => (false, text.split_once("!=").ok_or("constraint=ATTRIBUTE==VALUE or ATTRIBUTE!=VALUE")?),
+    };
+    Ok(Constraint { attribute: parts.0.to_owned(), equal, value: parts.1.to_owned() })
 }
 
 fn port(value: &str, mode: PortMode) -> Result<PortSpec, String> {

@@ -8,6 +8,7 @@ pub mod project;
 pub mod rollout;
 pub mod service;
 pub mod task;
+pub mod usage;
 pub mod volume;
 
 pub use blob::{Blob, Content};
@@ -18,6 +19,7 @@ pub use project::{Deletion, Origin, Project, Release};
 pub use rollout::{Back, Earlier, Rollout, RolloutState, SlotFailure};
 pub use service::{Service, StopFirst};
 pub use task::{Setback, Task};
+pub use usage::Usage;
 pub use volume::{Volume, VolumeKey};
 
 /// What State version 1 did not know is not written while it has its default: earlier bytes stay as they were.

@@ -29,7 +29,7 @@ use crate::engine::state::State;
 
 pub(super) fn pass(draft: &mut Draft<'_>, now: Time) {
     let state = draft.state;
-    for service in state.services().filter(|s| !s.removing && is_of_interest(state, s)) {
+    for service in state.services().filter(|s| is_of_interest(s)) {
         let slots = slots(state, service);
         if !judge(draft, service, &slots, now) {
             continue;
@@ -41,10 +41,10 @@ pub(super) fn pass(draft: &mut Draft<'_>, now: Time) {
     }
 }
 
-/// Something of it may be in change.
-fn is_of_interest(state: &State, service: &Service) -> bool {
-    let unfinished = service.rollout.as_ref().is_some_and(|r| !r.is_done());
-    unfinished || state.tasks_of(&service.key).any(|t| t.spec_hash != service.spec_hash || t.is_prepared_only())
+/// Something of it may be in change: a service without a rollout, or whose rollout is over, has no other tasks than of
+/// its present spec.
+fn is_of_interest(service: &Service) -> bool {
+    !service.removing && service.rollout.as_ref().is_some_and(|r| !r.is_done())
 }
 
 // --- Failures ---
@@ -105,7 +105,7 @@ fn judge_slot(
     }
     let ms = service.policy().deadline_ms;
     if rollout.unplaced.get(&slot).is_some_and(|since| since.after_ms(ms) <= now) {
-        let why = placement::place(draft.state, &draft.ledger, service, None).err();
+        let why = placement::place(draft.state, draft.placer.ledger(), service, None).err();
         let cause = why.map_or_else(|| "no node could hold it".to_owned(), |why| why.to_string());
         draft.change(fail(None, cause), requires(service, &[]), Reason::NotPlacedInTime { ms });
     }
@@ -251,9 +251,12 @@ fn begin(draft: &mut Draft<'_>, service: &Service, slot: Slot, tasks: &SlotTasks
 }
 
 fn start_beside(draft: &mut Draft<'_>, service: &Service, slot: Slot, turns: &Turns) {
-    match placement::place(draft.state, &draft.ledger, service, None) {
+    if draft.is_full() {
+        return;
+    }
+    match draft.placer.choose(service, None) {
         Ok(node) => {
-            draft.ledger.place(node, service);
+            draft.placer.take(node, service);
             let change = Change::CreateTask { service: service.key.clone(), slot, node };
             let requires = draft.requires_node(service, node);
             draft.change(change, requires, Reason::SpecChanged);
@@ -263,15 +266,13 @@ fn start_beside(draft: &mut Draft<'_>, service: &Service, slot: Slot, turns: &Tu
 }
 
 fn prepare(draft: &mut Draft<'_>, service: &Service, slot: Slot, old: &Task, because: StopFirst, turns: &Turns) {
-    let mut ledger = draft.ledger.clone();
-    ledger.release(old);
-    match placement::place(draft.state, &ledger, service, None) {
+    match placement::succeed(draft.state, draft.placer.ledger(), service, old) {
         // An agent of before does not know how to prepare: the old one stops without.
         Ok(node) if !can_prepare(draft.state, node) => {
             stop(draft, service, old, None, Reason::SpecChangedStopFirst);
         }
         Ok(node) => {
-            draft.ledger.place(node, service);
+            draft.placer.take(node, service);
             let change = Change::PrepareTask { service: service.key.clone(), slot, node, succeeds: old.id };
             let mut requires = draft.requires_node(service, node);
             requires.push(Requires::Task(old.id, old.modified));
@@ -335,7 +336,7 @@ fn requires(service: &Service, tasks: &[&Task]) -> Vec<Requires> {
 
 /// When time alone ends a monitoring, a delay or a patience.
 pub(super) fn next_deadline(state: &State, now: Time) -> Option<Time> {
-    let services = state.services().filter(|s| !s.removing && is_of_interest(state, s));
+    let services = state.services().filter(|s| is_of_interest(s));
     services.flat_map(|s| moments(state, s, now)).filter(|at| *at > now).min()
 }
 

@@ -18,8 +18,8 @@ type Refused = &'static str;
 
 // --- Beginning ---
 
-/// The rollout of a change that an apply makes; `None`: the service is new, or this State knows no rollouts.
-/// `replaces`: containers are replaced.
+/// The rollout of a change that an apply makes; `None`: no task of an earlier spec is there, or this State knows no
+/// rollouts. `replaces`: containers are replaced.
 pub(super) fn begun(
     state: &State,
     present: &Service,
@@ -27,35 +27,60 @@ pub(super) fn begun(
     replaces: bool,
     release: u64,
 ) -> Option<Rollout> {
-    if !state.has_rollouts() || present.removing {
+    if !state.has_rollouts() {
         return None;
     }
-    let generation = present.generation + u64::from(replaces);
-    let unfinished = present.rollout.as_ref().filter(|r| !r.is_done());
+    let unfinished = present.rollout.as_ref().filter(|r| !r.is_done() && !present.removing);
     if let Some(rollout) = unfinished.filter(|_| !replaces) {
         return Some(Rollout { release, ..rollout.clone() });
     }
+    let is_left = has_outdated(state, present, spec_hash);
+    if present.removing && !is_left {
+        return None;
+    }
     let from = last_good(state, present).filter(|from| !replaces || from.spec_hash != spec_hash);
-    Some(Rollout {
+    let from = from.filter(|_| !present.removing);
+    let generation = present.generation + u64::from(replaces || present.removing);
+    Some(fresh(state, from, generation, release, replaces || is_left))
+}
+
+fn has_outdated(state: &State, service: &Service, spec_hash: &str) -> bool {
+    state.tasks_of(&service.key).any(|t| t.is_wanted() && t.spec_hash != spec_hash)
+}
+
+fn fresh(state: &State, from: Option<Arc<Earlier>>, to: u64, release: u64, runs: bool) -> Rollout {
+    Rollout {
         from,
-        to: generation,
+        to,
         release,
         began: state.clock,
         began_at: state.wall,
         since: state.revision,
-        state: if replaces { RolloutState::Running } else { RolloutState::Done },
+        state: if runs { RolloutState::Running } else { RolloutState::Done },
         back: None,
         failed: BTreeMap::new(),
         unplaced: BTreeMap::new(),
-        ended_at: (!replaces).then_some(state.wall),
-    })
+        ended_at: (!runs).then_some(state.wall),
+    }
+}
+
+/// Updates that a version without rollouts had begun go on as rollouts; what they began from was not kept.
+pub(super) fn take_over(state: &mut State) {
+    let begun: Vec<Arc<Service>> =
+        state.services.values().filter(|s| !s.removing && has_outdated(state, s, &s.spec_hash)).cloned().collect();
+    for service in begun {
+        let release = state.projects.get(&service.key.project).map_or(0, |p| p.release);
+        let rollout = Some(fresh(state, None, service.generation, release, true));
+        let service = Service { rollout, modified: state.revision, ..(*service).clone() };
+        state.services.insert(service.key.clone(), Arc::new(service));
+    }
 }
 
 /// The last spec that was rolled out whole, or first applied and ready once.
 fn last_good(state: &State, present: &Service) -> Option<Arc<Earlier>> {
     let own = || {
         Some(Arc::new(Earlier {
-            release: release_of(state, present),
+            release: state.projects.get(&present.key.project).map_or(0, |p| p.release),
             generation: present.generation,
             spec_hash: present.spec_hash.clone(),
             spec: present.spec.clone(),
@@ -72,15 +97,6 @@ fn last_good(state: &State, present: &Service) -> Option<Arc<Earlier>> {
         Some(Rollout { from: Some(from), .. }) => Some(from.clone()),
         _ if is_proven() => own(),
         _ => None,
-    }
-}
-
-/// The release that a service's present spec came with.
-fn release_of(state: &State, service: &Service) -> u64 {
-    let project = state.projects.get(&service.key.project);
-    match &service.rollout {
-        Some(rollout) => rollout.back.as_ref().map_or(rollout.release, |b| b.to),
-        None => project.map_or(0, |p| p.release),
     }
 }
 
@@ -291,7 +307,7 @@ fn restored(state: &State, project: &Project, release: u64) -> (proto::spec::Pro
 }
 
 fn restore(state: &mut State, service: &Service, back: &Arc<Back>, release: u64) {
-    let Some((rollout, from)) = service.rollout.as_ref().and_then(|r| Some((r, r.from.as_ref()?))) else { return };
+    let Some(from) = service.rollout.as_ref().and_then(|r| r.from.as_ref()) else { return };
     let replaces = from.spec_hash != service.spec_hash;
     let generation = service.generation + u64::from(replaces);
     let mut gates = from.gates.clone();
@@ -304,17 +320,8 @@ fn restore(state: &mut State, service: &Service, back: &Arc<Back>, release: u64)
         spec_hash: from.spec_hash.clone(),
         gates,
         rollout: Some(Rollout {
-            to: generation,
-            release,
-            began: state.clock,
-            began_at: state.wall,
-            since: state.revision,
-            state: if replaces { RolloutState::Running } else { RolloutState::Done },
             back: Some(back.clone()),
-            failed: BTreeMap::new(),
-            unplaced: BTreeMap::new(),
-            ended_at: (!replaces).then_some(state.wall),
-            ..rollout.clone()
+            ..fresh(state, Some(from.clone()), generation, release, replaces)
         }),
         modified: state.revision,
         ..service.clone()

@@ -3,7 +3,7 @@
 use proto::revision::Time;
 use std::sync::Arc;
 
-use super::{State, done};
+use super::{State, done, rollout};
 use crate::engine::model::Task;
 use crate::engine::outcome::{Outcome, Rejection};
 use crate::engine::state::STATE_VERSION;
@@ -22,6 +22,7 @@ pub(super) fn raise(state: &mut State, to: u32) -> Outcome {
     for task in dated {
         state.tasks.insert(task.id, task);
     }
+    rollout::take_over(state);
     done(state, true)
 }
 
