@@ -9,6 +9,7 @@ mod kernel;
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -122,6 +123,36 @@ pub struct ServiceSpec {
     /// Time between leaving discovery and the stop signal, in milliseconds, when another task takes over.
     #[serde(default = "drain_default_ms", skip_serializing_if = "is_drain_default")]
     pub drain_ms: u64,
+}
+
+impl ServiceSpec {
+    /// What two containers of one slot would get in each other's way over; `None`: they may run side by side.
+    pub fn collision(&self) -> Option<Collision> {
+        let written = self.container.mounts.iter().find_map(|m| match &m.source {
+            MountSource::Volume { name, .. } if !m.read_only => Some(Collision::Volume(name.clone())),
+            _ => None,
+        });
+        let fixed = self.ports.iter().find(|p| p.mode == PortMode::Host && p.published != 0);
+        written.or_else(|| fixed.map(|p| Collision::HostPort(p.published)))
+    }
+}
+
+/// What only one container of a slot can have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Collision {
+    /// A port of the host that Docker binds.
+    HostPort(u16),
+    /// A named volume that it writes to.
+    Volume(String),
+}
+
+impl fmt::Display for Collision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Collision::HostPort(port) => write!(f, "both want host port {port}"),
+            Collision::Volume(volume) => write!(f, "both write to volume `{volume}`"),
+        }
+    }
 }
 
 /// How many tasks of a service there are.

@@ -10,7 +10,6 @@ const PRIVILEGES: &str = "containers get Docker's default privileges for now: re
 const KERNEL: &str = "containers get Docker's defaults for now: remove it";
 const RESOLVER: &str = "names are answered by the cluster's own resolver: remove it";
 const CPU: &str = "write `deploy.resources.limits.cpus`";
-const UPDATES: &str = "remove it: how updates go is not adjustable yet";
 const HOOKS: &str = "do it in the image's entry point for now";
 
 /// Top level.
@@ -110,8 +109,6 @@ pub const DEPLOY: NotYet = &[
     ("labels", "write the service's `labels`"),
     ("placement", "remove it: tasks are spread over all ready nodes"),
     ("restart_policy", "write the service's `restart`"),
-    ("rollback_config", UPDATES),
-    ("update_config", UPDATES),
 ];
 
 /// `deploy.resources.limits`.

@@ -9,11 +9,13 @@ pub mod context;
 mod depends;
 mod deploy;
 mod environment;
+mod extension;
 mod health;
 pub mod keys;
 mod networks;
 mod ports;
 mod service;
+mod update;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,7 +2,7 @@
 
 use proto::id::{ServiceKey, ServiceName};
 use proto::revision::{Revision, Uid, Wall};
-use proto::spec::{HealthSpec, MountSource, PortMode, PortSpec, ServiceSpec, UpdateOrder, UpdateSpec, VolumeSpec};
+use proto::spec::{Collision, HealthSpec, MountSource, PortMode, PortSpec, ServiceSpec, UpdateOrder, UpdateSpec, VolumeSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -49,16 +49,11 @@ impl Service {
     ///
     /// Two containers of one slot would get in each other's way over a host port or a volume that they write.
     pub fn stop_first(&self) -> Option<StopFirst> {
-        let port = self.spec.ports.iter().find(|p| p.mode == PortMode::Host && p.published != 0);
-        let written = self.spec.container.mounts.iter().find_map(|m| match &m.source {
-            MountSource::Volume { name, .. } if !m.read_only => Some(name),
-            _ => None,
-        });
-        match (written, port, self.policy().order) {
-            (Some(volume), _, _) => Some(StopFirst::Volume { volume: volume.clone() }),
-            (_, Some(port), _) => Some(StopFirst::HostPort { port: port.published }),
-            (_, _, Some(UpdateOrder::StopFirst)) => Some(StopFirst::Asked),
-            _ => None,
+        match (self.spec.collision(), self.policy().order) {
+            (Some(Collision::Volume(volume)), _) => Some(StopFirst::Volume { volume }),
+            (Some(Collision::HostPort(port)), _) => Some(StopFirst::HostPort { port }),
+            (None, Some(UpdateOrder::StopFirst)) => Some(StopFirst::Asked),
+            (None, _) => None,
         }
     }
 
@@ -102,8 +97,8 @@ impl fmt::Display for StopFirst {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StopFirst::Asked => write!(f, "`order: stop-first`"),
-            StopFirst::HostPort { port } => write!(f, "both want host port {port}"),
-            StopFirst::Volume { volume } => write!(f, "both write to volume `{volume}`"),
+            StopFirst::HostPort { port } => write!(f, "{}", Collision::HostPort(*port)),
+            StopFirst::Volume { volume } => write!(f, "{}", Collision::Volume(volume.clone())),
         }
     }
 }
