@@ -7,8 +7,8 @@ use proto::spec::{Limits, Reservations};
 
 use super::super::words;
 use super::context::{Context, Field, Fields};
-use super::update::{self, Updates};
 use super::keys;
+use super::update::{self, Updates};
 
 /// Docker refuses a container with less memory.
 const MEMORY_MIN_BYTES: u64 = 6 << 20;

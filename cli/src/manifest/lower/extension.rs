@@ -20,8 +20,7 @@ pub struct Extension<'a> {
 pub fn extension<'a>(cx: &mut Context<'_>, service: &mut Fields<'a>) -> Extension<'a> {
     let Some(field) = service.take("x-wherry") else { return Extension::default() };
     let Some(mut keys) = cx.map(&field) else { return Extension::default() };
-    let extension =
-        Extension { health: keys.take("health"), drain: keys.take("drain"), update: keys.take("update") };
+    let extension = Extension { health: keys.take("health"), drain: keys.take("drain"), update: keys.take("update") };
     keys.finish(cx, keys::X_WHERRY);
     extension
 }

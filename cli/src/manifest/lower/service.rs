@@ -14,7 +14,8 @@ use super::super::tree::{Mark, Node, Value, shorten};
 use super::super::words::split_command;
 use super::context::{Context, Field, Fields};
 use super::{
-    Declared, blobs, build, depends, deploy, environment, extension, health, is_docker_name, keys, networks, ports, update, volumes,
+    Declared, blobs, build, depends, deploy, environment, extension, health, is_docker_name, keys, networks, ports,
+    update, volumes,
 };
 
 /// A service with what the checks between services need to know.

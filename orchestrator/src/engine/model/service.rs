@@ -2,7 +2,9 @@
 
 use proto::id::{ServiceKey, ServiceName};
 use proto::revision::{Revision, Uid, Wall};
-use proto::spec::{Collision, HealthSpec, MountSource, PortMode, PortSpec, ServiceSpec, UpdateOrder, UpdateSpec, VolumeSpec};
+use proto::spec::{
+    Collision, HealthSpec, MountSource, PortMode, PortSpec, ServiceSpec, UpdateOrder, UpdateSpec, VolumeSpec,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
