@@ -32,6 +32,8 @@ pub struct Script {
     pub applies: Vec<(v1::RequestId, v1::ProjectSpec)>,
     /// Whether each of them asked to prune.
     pub prunes: Vec<bool>,
+    /// The release each of them expected.
+    pub expected: Vec<Option<u64>>,
     /// Scalings.
     pub scales: Vec<v1::ScaleServiceRequest>,
     /// Deletions.
@@ -40,10 +42,16 @@ pub struct Script {
     pub steered: Vec<v1::SteerRolloutRequest>,
     /// A service's releases.
     pub releases: Vec<v1::Release>,
+    /// What was asked of events.
+    pub watches: Vec<v1::WatchEventsRequest>,
+    /// What each stream of events brings before it ends.
+    pub streams: VecDeque<Vec<Result<v1::EventBatch, Status>>>,
     /// Log chunks.
     pub logs: Vec<v1::LogChunk>,
     /// The answer to `Why`, instead of a made-up one.
     pub why: Option<v1::WhyResponse>,
+    /// The answer to a plan.
+    pub planned: v1::PlanProjectResponse,
     /// What `GetVersion` says of being a dev cluster.
     pub dev: bool,
 }
@@ -132,6 +140,7 @@ type Boxed<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl control_server::Control for Fake {
     type WatchSnapshotStream = Boxed<v1::Snapshot>;
     type LogsStream = Boxed<v1::LogChunk>;
+    type WatchEventsStream = Boxed<v1::EventBatch>;
 
     async fn get_version(&self, _: Request<v1::GetVersionRequest>) -> Result<Response<v1::GetVersionResponse>, Status> {
         let hello = proto::hello::hello(Some(proto::id::ClusterId(7)), proto::revision::Epoch(1));
@@ -155,7 +164,7 @@ impl control_server::Control for Fake {
         &self,
         _: Request<v1::ApplyProjectRequest>,
     ) -> Result<Response<v1::PlanProjectResponse>, Status> {
-        Err(Status::unimplemented("no command asks for plans"))
+        Ok(Response::new(self.script.lock().expect("no test panics while it holds it").planned.clone()))
     }
 
     async fn apply_project(
@@ -165,6 +174,7 @@ impl control_server::Control for Fake {
         let request = request.into_inner();
         self.noted(|s| {
             s.prunes.push(request.prune);
+            s.expected.push(request.expected_release);
             s.applies.push((request.request.unwrap_or_default(), request.project.unwrap_or_default()));
         });
         self.change()?;
@@ -220,6 +230,16 @@ impl control_server::Control for Fake {
         _: Request<v1::GetSnapshotRequest>,
     ) -> Result<Response<Self::WatchSnapshotStream>, Status> {
         Ok(Response::new(Box::pin(WatchStream::new(self.snapshots.subscribe()).map(Ok))))
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        self.noted(|s| s.watches.push(request.into_inner()));
+        let mut script = self.script.lock().expect("no test panics while it holds it");
+        let batches: Vec<_> = script.streams.pop_front().into_iter().flatten().collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(batches))))
     }
 
     async fn why(&self, request: Request<v1::WhyRequest>) -> Result<Response<v1::WhyResponse>, Status> {
