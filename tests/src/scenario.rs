@@ -157,13 +157,13 @@ impl World {
             memory_bytes: 8 << 30,
             addresses: Vec::new(),
             labels: BTreeMap::new(),
-            features: BTreeSet::from([FEATURE_PREPARE.to_owned()]),
+            features: BTreeSet::from(["container-keys".to_owned(), FEATURE_PREPARE.to_owned()]),
         };
         for (option, value) in pairs(options)? {
             match option {
                 "cpu" => info.cpu_millis = parse(value)?,
                 "memory" => info.memory_bytes = parse::<u64>(value)? << 20,
-                "features" if value == "none" => info.features.clear(),
+                "features" => info.features = value.split(',').map(str::to_owned).collect(),
                 "arch" => info.arch = value.to_owned(),
                 "label" => {
                     let (key, value) = value.split_once(':').ok_or("label=KEY:VALUE")?;
@@ -305,6 +305,7 @@ impl World {
                 "message" => status.message = value.replace('_', " "),
                 "log" => status.last_log = value.split('|').map(|line| line.replace('_', " ")).collect(),
                 "health" => status.health = health_of(value)?,
+                "warning" => status.warnings.push(value.replace('_', " ")),
                 other => return Err(format!("no option `{other}`")),
             }
         }
@@ -536,6 +537,8 @@ fn service(options: &[&str]) -> Result<ServiceSpec, String> {
             "may-fail" => spec.update.max_failures_per_mille = parse(value)?,
             "drain" => spec.drain_ms = ms(value)?,
             "check" => spec.health = HealthSpec::Check(check(ms(value)?)),
+            "privileged" => container.isolation.privileged = parse(value)?,
+            "cap-add" => container.isolation.cap_add.extend([value.to_owned()]),
             "platform" => container.platform = Some(value.to_owned()),
             "constraint" => spec.placement.constraints.push(constraint(value)?),
             "spread" => spec.placement.spread.push(value.to_owned()),
