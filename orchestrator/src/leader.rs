@@ -46,6 +46,12 @@ async fn lead(
     loop {
         let state = states.borrow_and_update().clone();
         let Some(now) = raft.now() else { return };
+        if let Some(command) = term::raised(&state) {
+            if !raise_version(raft, command).await {
+                return;
+            }
+            continue;
+        }
         let round = term.round(&state, now);
         for unplaced in &round.plan.unplaced {
             tracing::debug!(service = %unplaced.service, slot = unplaced.slot.0, why = %unplaced.why, "cannot place");
@@ -97,6 +103,19 @@ async fn wait(
             }
         }
     }
+}
+
+/// Has a newer State version known to all servers. False when leading is over.
+async fn raise_version(raft: &RaftHandle, command: Command) -> bool {
+    match raft.propose(None, command).await {
+        Ok(_) => tracing::info!("state version raised"),
+        Err(ProposeError::NotLeader { .. } | ProposeError::Stopped) => return false,
+        Err(error) => {
+            tracing::warn!(%error, "state version not raised");
+            tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
+        }
+    }
+    true
 }
 
 enum Proposed {

@@ -7,7 +7,7 @@ use proto::id::NodeId;
 use proto::limits::HEARTBEAT_MS;
 use proto::revision::Time;
 
-use crate::engine::{Leases, Plan, State, next_deadline, reconcile};
+use crate::engine::{Command, Leases, Plan, STATE_VERSION, State, next_deadline, reconcile};
 
 /// Pause after a plan of which nothing was accepted or whose outcome is unknown, in milliseconds.
 pub const PAUSE_MS: u64 = 50;
@@ -40,6 +40,13 @@ pub struct Round {
     pub plan: Plan,
     /// Time until the next round when nothing happens and nothing is to be proposed, in milliseconds.
     pub sleep_ms: u64,
+}
+
+/// What comes before any round: a State of an earlier version is raised to ours. This server is the only one, so that
+/// every server knows it.
+pub fn raised(state: &State) -> Option<Command> {
+    let is_earlier = state.version() < STATE_VERSION && state.cluster().is_some();
+    is_earlier.then_some(Command::RaiseVersion { to: STATE_VERSION })
 }
 
 // === impl Term ===

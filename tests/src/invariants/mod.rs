@@ -15,10 +15,13 @@ mod drained;
 mod foreigners;
 mod forward_only;
 mod gates;
+mod gradual;
+mod handover;
 mod leases;
 mod names;
 mod once;
 mod one_ready;
+mod prepared;
 mod reasons;
 mod replay;
 mod rest;
@@ -71,10 +74,13 @@ impl Promises {
                 Box::new(foreigners::Foreigners),
                 Box::new(forward_only::ForwardOnly),
                 Box::new(gates::Gates),
+                Box::<gradual::Gradual>::default(),
+                Box::<handover::Handover>::default(),
                 Box::new(leases::Leases),
                 Box::new(names::Names),
                 Box::<once::Once>::default(),
                 Box::<one_ready::OneReady>::default(),
+                Box::<prepared::Prepared>::default(),
                 Box::new(reasons::Reasons),
                 Box::new(replay::Replay),
                 Box::new(rest::Rest),

@@ -7,7 +7,7 @@ use orchestrator::dispatcher::sessions::Sessions;
 use orchestrator::dispatcher::told::{Told, moved_table};
 use orchestrator::engine::{Command, Leases, Outcome, Stamped, State, assignments, endpoints};
 use orchestrator::leader::LeaseEvent;
-use orchestrator::leader::term::{PAUSE_MS, Term};
+use orchestrator::leader::term::{PAUSE_MS, Term, raised};
 use proto::assignment::AssignmentSet;
 use proto::endpoint::EndpointTable;
 use proto::id::{RequestId, SessionId};
@@ -189,6 +189,10 @@ impl World {
         if !self.leader.leads || term != self.leader.term || wake != self.leader.wake || self.leader.proposing {
             return;
         }
+        if let Some(command) = raised(&self.state) {
+            self.leader.proposing = true;
+            return self.propose(Origin::Leader, None, command);
+        }
         let now = self.cluster_now();
         let round = self.leader.judgement.round(&self.state, now);
         self.facts.push(Fact::Reconciled { plan: round.plan.clone(), now });
@@ -294,6 +298,7 @@ impl World {
                 }
                 *accepted
             }
+            Outcome::Done { .. } => 1,
             _ => 0,
         };
         let after = self.cluster_now();
