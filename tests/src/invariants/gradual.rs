@@ -61,7 +61,9 @@ impl Gradual {
     fn begins(&mut self, state: &State, key: &ServiceKey, slot: Slot) -> Result<(), String> {
         let Some(service) = state.service(key) else { return Ok(()) };
         let served = state.tasks_of(key).any(|t| {
-            t.slot == slot && t.is_satisfied() && t.spec_hash != service.spec_hash
+            t.slot == slot
+                && t.is_satisfied()
+                && t.spec_hash != service.spec_hash
                 && (t.is_complete() || state.node(t.node).is_some_and(|n| n.is_up()))
         });
         if !served {
@@ -85,7 +87,10 @@ impl Gradual {
 fn is_in_change(state: &State, service: &Service, slot: Slot, now: Time) -> bool {
     let failed = service.rollout.as_ref().is_some_and(|r| r.failed.contains_key(&slot));
     let mut current = state.tasks_of(&service.key).filter(|t| {
-        t.slot == slot && t.is_wanted() && t.spec_hash == service.spec_hash && state.node(t.node).is_some_and(|n| n.is_up())
+        t.slot == slot
+            && t.is_wanted()
+            && t.spec_hash == service.spec_hash
+            && state.node(t.node).is_some_and(|n| n.is_up())
     });
     let monitor_ms = service.policy().monitor_ms;
     let lasts = |since: Option<Time>| since.is_some_and(|at| now.since_ms(at) >= monitor_ms);

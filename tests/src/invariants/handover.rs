@@ -90,6 +90,9 @@ impl Handover {
         if successor || companion || service.stop_first().is_some() {
             return Ok(());
         }
-        Err(format!("{} of {}.{} is stopped before a successor lasted {monitor_ms} ms", task.id, task.service, task.slot))
+        Err(format!(
+            "{} of {}.{} is stopped before a successor lasted {monitor_ms} ms",
+            task.id, task.service, task.slot
+        ))
     }
 }

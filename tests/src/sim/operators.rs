@@ -3,8 +3,9 @@
 use orchestrator::engine::{Command, Outcome, Steer};
 use proto::id::{ProjectName, RequestId, ServiceKey, ServiceName};
 use proto::spec::{
-    ContainerSpec, Dependency, DependencyCondition, FailureAction, HealthCheck, HealthSpec, Mount, MountSource, PortMode,
-    PortSpec, Probe, ProjectSpec, Protocol, Reservations, RestartPolicy, ServiceSpec, UpdateOrder, UpdateSpec, VolumeSpec,
+    ContainerSpec, Dependency, DependencyCondition, FailureAction, HealthCheck, HealthSpec, Mount, MountSource,
+    PortMode, PortSpec, Probe, ProjectSpec, Protocol, Reservations, RestartPolicy, ServiceSpec, UpdateOrder,
+    UpdateSpec, VolumeSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
