@@ -250,6 +250,7 @@ async fn every_step_of_a_plan_is_what_then_happens() {
         web.drain_ms = Some(0);
         let mut other = service("api:1");
         other.replicas = api;
+        other.drain_ms = Some(0);
         project(&[("web", web), ("api", other)])
     };
     control.apply_project(apply(1, of("web:1", 3))).await.expect("applied");
