@@ -111,6 +111,9 @@ pub struct DevArgs {
     pub command: Option<DevCommand>,
     /// Compose file to apply [default: the one in this directory, if there is one]
     pub file: Option<PathBuf>,
+    /// Take in the services of this profile too; `*` is all
+    #[arg(long, value_name = "NAME")]
+    pub profile: Vec<String>,
     /// Go on in the background
     #[arg(long, short)]
     pub detach: bool,
@@ -166,15 +169,34 @@ pub struct Waiting {
     pub timeout: Duration,
 }
 
-/// `ctl apply`.
-#[derive(Debug, ClapArgs)]
-pub struct ApplyArgs {
-    /// Compose file, `-` for standard input [default: the one in this directory]
+/// Which manifest.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct ManifestArgs {
+    /// Compose file, `-` for standard input; several are merged, each over those before it [default: the one in this
+    /// directory, with compose.override.yaml over it]
     #[arg(long, short, value_name = "FILE")]
-    pub file: Option<PathBuf>,
+    pub file: Vec<PathBuf>,
     /// Name of the project [default: the file's, or its directory's]
     #[arg(long, short, value_name = "NAME")]
     pub project: Option<String>,
+    /// Take in the services of this profile too; `*` is all
+    #[arg(long, value_name = "NAME")]
+    pub profile: Vec<String>,
+}
+
+impl ManifestArgs {
+    /// A file, or that of the directory, and nothing else.
+    pub fn of(file: Option<&PathBuf>) -> ManifestArgs {
+        ManifestArgs { file: file.into_iter().cloned().collect(), ..ManifestArgs::default() }
+    }
+}
+
+/// `ctl apply`.
+#[derive(Debug, ClapArgs)]
+pub struct ApplyArgs {
+    /// Which manifest.
+    #[command(flatten)]
+    pub manifest: ManifestArgs,
     /// Remove services of the project that the file no longer has
     #[arg(long)]
     pub prune: bool,
@@ -467,7 +489,8 @@ EXAMPLES
 const APPLY_HELP: &str = "\
 EXAMPLES
   ctl apply                    the Compose file in this directory
-  ctl apply -f shop.yaml --timeout 2m
+  ctl apply -f shop.yaml -f prod.yaml --timeout 2m
+  ctl apply --profile debug    and the services of that profile
   ctl apply --prune            and remove what the file no longer has
   cat shop.yaml | ctl apply -f - -p shop --no-wait";
 

@@ -40,6 +40,7 @@ impl Sources for Files {
             "web.labels" => "tier=front\n",
             "base.yaml" => "services:\n  base:\n    image: base:1\n    environment: {FROM: base.yaml}\n",
             "parts/db.yaml" => "services:\n  db:\n    image: db:${TAG:-1}\n    volumes: [\"./data:/data\"]\n",
+            "parts/cache.yaml" => "services:\n  cache:\n    image: cache:1\n",
             "parts/tag.env" => "TAG=16\n",
             _ => return Err(ReadError::NotFound),
         };
@@ -136,10 +137,20 @@ impl Fixture {
             Ok(seen) => seen,
             Err(problems) => return format!("# refused\n{}", comments("", &problems)),
         };
-        let without = read(&self.without()).unwrap_or_default();
+        let mut without = read(&self.without()).unwrap_or_default();
+        // A service that the key brings is compared with a plain one of its name: what is usual says nothing.
+        for name in with.services.difference(&without.services) {
+            let plain = read(&format!("services: {{{name}: {{image: none}}}}\n")).expect("a plain service");
+            without.fields.extend(plain.fields);
+        }
         let new: Vec<&String> = with.notices.iter().filter(|n| !without.notices.contains(*n)).collect();
         let mut text = String::from(if new.is_empty() { "# honoured\n" } else { "# translated\n" });
         new.iter().for_each(|notice| text.push_str(&comments("notice ", notice)));
+        for name in without.services.difference(&with.services) {
+            text.push_str(&format!("# service {name} is not there\n"));
+            let (docker, spec) = (format!("docker {name}."), format!("spec services.{name}."));
+            without.fields.retain(|field, _| !field.starts_with(&docker) && !field.starts_with(&spec));
+        }
         for (field, value) in &with.fields {
             if without.fields.get(field) != Some(value) && value != "[]" {
                 text.push_str(&format!("# {field} = {value}\n"));
@@ -181,11 +192,13 @@ struct Seen {
     /// Fields of the spec (`spec ...`), of Docker's requests (`docker ...`), of builds and contents, with their values.
     fields: BTreeMap<String, String>,
     notices: BTreeSet<String>,
+    services: BTreeSet<String>,
 }
 
 fn read(manifest: &str) -> Result<Seen, String> {
     let options = LoadOptions {
-        input: Input::Text { name: "compose.yaml".into(), bytes: manifest.into() },
+        inputs: vec![Input::Text { name: "compose.yaml".into(), bytes: manifest.into() }],
+        profiles: Vec::new(),
         project_name: None,
         env: [("HOME", "/home/me"), ("SET", "yes"), ("PASSWORD", "secret")].map(|(k, v)| (k.into(), v.into())).into(),
         working_dir: DIRECTORY.into(),
@@ -195,6 +208,7 @@ fn read(manifest: &str) -> Result<Seen, String> {
         lines.join("\n")
     })?;
     let mut seen = Seen::default();
+    seen.services = loaded.spec.services.keys().map(ToString::to_string).collect();
     let notices = loaded.notices.iter().map(|n| n.to_string().replace("compose.yaml:", ""));
     seen.notices = notices.filter(|n| !n.contains("restart always unless")).collect();
     flatten("spec", &serde_json::to_value(&loaded.spec).expect("serialisable"), &mut seen.fields);

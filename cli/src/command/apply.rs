@@ -23,7 +23,7 @@ use crate::session::Session;
 
 /// `ctl apply`.
 pub async fn run(session: &mut Session, args: &ApplyArgs) -> Result<Exit, Failure> {
-    let loaded = intake::load(session, args.file.as_deref(), args.project.as_deref())?;
+    let loaded = intake::load(session, &args.manifest)?;
     let client = session.client().await?;
     let asked = Asked { waiting: args.waiting, prune: args.prune, after: After::Return, cluster_since_unix_ms: None };
     send(session, &client, loaded, asked).await

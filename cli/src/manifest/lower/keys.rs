@@ -14,7 +14,7 @@ const UPDATES: &str = "remove it: how updates go is not adjustable yet";
 const HOOKS: &str = "do it in the image's entry point for now";
 
 /// Top level.
-pub const TOP: NotYet = &[("include", "write the included services into this file for now"), ("models", "remove it")];
+pub const TOP: NotYet = &[("models", "remove it")];
 
 /// A service.
 pub const SERVICE: NotYet = &[
@@ -40,14 +40,12 @@ pub const SERVICE: NotYet = &[
     ("dns_opt", RESOLVER),
     ("dns_search", RESOLVER),
     ("domainname", "write the whole name in `hostname`"),
-    ("extends", "write a YAML anchor and merge it: `<<: *base`"),
     ("external_links", "services of another project are reached as `SERVICE.PROJECT`: remove it"),
     ("extra_hosts", RESOLVER),
     ("gpus", DROP),
     ("group_add", "write the group in `user: UID:GID`"),
     ("ipc", KERNEL),
     ("isolation", "it is for Windows containers: remove it"),
-    ("label_file", "write the labels in `labels`"),
     ("logging", "remove it: `ctl logs` reads Docker's own log"),
     ("mac_address", "remove it"),
     ("mem_limit", "write `deploy.resources.limits.memory`"),
@@ -65,7 +63,6 @@ pub const SERVICE: NotYet = &[
     ("pre_start", HOOKS),
     ("pre_stop", HOOKS),
     ("privileged", PRIVILEGES),
-    ("profiles", "keep services that are not always wanted in a file of their own"),
     ("provider", "remove it"),
     ("pull_refresh_after", "write `pull_policy: always`"),
     ("runtime", KERNEL),

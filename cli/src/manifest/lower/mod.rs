@@ -9,6 +9,7 @@ pub mod context;
 mod depends;
 mod deploy;
 mod environment;
+mod fields;
 mod health;
 pub mod keys;
 mod networks;
@@ -46,11 +47,6 @@ pub type Lowered = (ProjectSpec, Vec<Blob>, BTreeMap<ServiceName, Build>);
 /// Lowers a document. `None` only without a project's name; whether the result may be used, the context knows.
 pub fn lower(root: &Node, cx: &mut Context<'_>, project: Option<&ProjectName>) -> Option<Lowered> {
     let whole = Field { path: String::new(), at: root.at, node: root };
-    let Value::Map(_) = root.value else {
-        let message = format!("the top level must be a map, found {}", root.describe());
-        cx.problem(root.at, message, "begin with `services:`");
-        return None;
-    };
     let mut top = cx.map(&whole)?;
     top.take("name");
     if let Some(version) = top.take("version") {
@@ -119,7 +115,7 @@ fn lower_sections(
 fn all_services(cx: &mut Context<'_>, field: &Field<'_>, declared: &Declared<'_>) -> Vec<service::Service> {
     let Some(entries) = cx.map(field) else { return Vec::new() };
     let count = entries.all().count();
-    if count == 0 {
+    if count == 0 && cx.left_out.is_empty() {
         cx.problem(field.at, "`services` has no entries", "write at least one service below it");
     }
     if count > SERVICES_PER_PROJECT_MAX {

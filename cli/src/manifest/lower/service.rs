@@ -40,7 +40,7 @@ pub struct Service {
 /// Lowers one service. `None`: it has no usable name or is no map; the problems are in the context.
 pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &Declared<'_>) -> Option<Service> {
     let name = checked_name(cx, name, field.at)?;
-    let empty = Node { at: field.at, value: Value::Map(Vec::new()) };
+    let empty = Node::new(field.at, Value::Map(Vec::new()));
     let node = if field.node.value == Value::Null { &empty } else { field.node };
     let mut keys = cx.map(&Field { path: field.path.clone(), at: field.at, node })?;
     for (key, text) in [
@@ -136,7 +136,7 @@ fn container(cx: &mut Context<'_>, keys: &mut Fields<'_>, image: String, declare
         command: keys.take("command").and_then(|f| command(cx, &f)),
         entrypoint: keys.take("entrypoint").and_then(|f| command(cx, &f)),
         environment: environment::environment(cx, keys),
-        labels: keys.take("labels").map(|f| cx.labels(&f)).unwrap_or_default(),
+        labels: environment::labels(cx, keys),
         hostname: keys.take("hostname").and_then(|f| checked(cx, &f, "a host name", is_host_name)),
         container_name: keys.take("container_name").and_then(|f| checked(cx, &f, "a container's name", is_docker_name)),
         user,
