@@ -11,6 +11,7 @@ pub mod id;
 pub mod label;
 pub mod limits;
 pub mod names;
+pub mod needs;
 pub mod node;
 pub mod ranges;
 pub mod revision;

@@ -3,13 +3,22 @@
 //! Never knows YAML, the wire or Docker. `cli/manifest` lowers into it, admission judges it, the agent translates it.
 //! Rules of the keys: Compose Specification, sections 05 (services) to 09 (secrets).
 
+mod container;
+mod isolation;
+mod kernel;
+
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::id::{BlobDigest, ProjectName, ServiceName};
+use crate::id::{ProjectName, ServiceName};
 use crate::limits::{DRAIN_DEFAULT_MS, UPDATE_DEADLINE_DEFAULT_MS, UPDATE_MONITOR_DEFAULT_MS};
+pub use container::{
+    BlobKind, ContainerSpec, FileMount, HostEntry, Limits, Logging, Mount, MountSource, Naming, PullPolicy,
+};
+pub use isolation::{Device, Isolation, Namespace};
+pub use kernel::{BlockIo, CpuTuning, DeviceRate, Kernel, MemoryTuning, Ulimit};
 
 /// A whole project as applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,144 +155,6 @@ pub struct Constraint {
     pub equal: bool,
     /// The value.
     pub value: String,
-}
-
-/// The part of a service whose change needs a new container. Its hash tells whether one does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-pub struct ContainerSpec {
-    /// Image reference as written.
-    pub image: String,
-    /// Identity of the image's content when it was built on this machine (`sha256:...`), empty when it is pulled:
-    /// a rebuilt image under the same name is a change.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub image_id: String,
-    /// When to pull.
-    pub pull: PullPolicy,
-    /// Arguments; `None` takes the image's.
-    pub command: Option<Vec<String>>,
-    /// Entry point; `None` takes the image's, an empty list clears it.
-    pub entrypoint: Option<Vec<String>>,
-    /// Environment variables.
-    pub environment: BTreeMap<String, String>,
-    /// The user's labels.
-    pub labels: BTreeMap<String, String>,
-    /// Host name inside; `None` takes `SERVICE-SLOT`.
-    pub hostname: Option<String>,
-    /// Container name asked for; honoured when there is one replica.
-    pub container_name: Option<String>,
-    /// `UID[:GID]` or names.
-    pub user: Option<String>,
-    /// Working directory.
-    pub working_dir: Option<String>,
-    /// Time between the stop signal and SIGKILL, in milliseconds.
-    pub stop_grace_ms: u64,
-    /// Signal that asks it to stop; `None` takes the image's or SIGTERM.
-    pub stop_signal: Option<String>,
-    /// Run an init process as PID 1.
-    pub init: bool,
-    /// Mount the root file system read-only.
-    pub read_only: bool,
-    /// Volumes, host paths and tmpfs.
-    pub mounts: Vec<Mount>,
-    /// Configs and secrets as files.
-    pub files: Vec<FileMount>,
-    /// Upper limits.
-    pub limits: Limits,
-}
-
-/// When an image is pulled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "snake_case")]
-pub enum PullPolicy {
-    /// When it is absent on the node.
-    #[default]
-    Missing,
-    /// Before every create.
-    Always,
-    /// Not at all.
-    Never,
-}
-
-/// Something mounted into a container.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mount {
-    /// What.
-    pub source: MountSource,
-    /// Absolute path inside.
-    pub target: String,
-    /// No writing.
-    pub read_only: bool,
-}
-
-/// What is mounted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MountSource {
-    /// A named volume of the project, by the manifest's name.
-    Volume {
-        /// Key under `volumes:`.
-        name: String,
-    },
-    /// A volume without a name, that lives as long as its task.
-    Anonymous,
-    /// A host path, absolute.
-    Bind {
-        /// Path on the host.
-        path: String,
-        /// Make the directory when it is absent (Compose's short form does).
-        create: bool,
-    },
-    /// Memory.
-    Tmpfs {
-        /// Limit in bytes; `None`: half of memory.
-        size_bytes: Option<u64>,
-        /// Permission bits.
-        mode: Option<u32>,
-    },
-}
-
-/// A config or secret as a file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileMount {
-    /// Config or secret.
-    pub kind: BlobKind,
-    /// Key under `configs:` or `secrets:`.
-    pub name: String,
-    /// Its content.
-    pub digest: BlobDigest,
-    /// Absolute path inside.
-    pub target: String,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Permission bits: 0400 for a secret, 0444 for a config unless written.
-    pub mode: u32,
-}
-
-/// What a blob is: secrets are sealed and kept in memory file systems.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BlobKind {
-    /// Readable configuration.
-    Config,
-    /// A secret.
-    Secret,
-}
-
-/// Upper limits enforced by the kernel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Thousandths of a processor.
-    pub cpu_millis: Option<u64>,
-    /// Bytes.
-    pub memory_bytes: Option<u64>,
-    /// Processes and threads.
-    pub pids: Option<i64>,
 }
 
 /// What placement sets aside.
@@ -464,13 +335,6 @@ impl VolumeSpec {
     /// The name in Docker of the project's volume `key`.
     pub fn name_in_docker(&self, project: &ProjectName, key: &str) -> String {
         self.docker_name.clone().unwrap_or_else(|| format!("{project}_{key}"))
-    }
-}
-
-impl ContainerSpec {
-    /// 16 hexadecimal digits that differ when a new container is needed.
-    pub fn hash(&self) -> String {
-        crate::digest::short_hash(self)
     }
 }
 

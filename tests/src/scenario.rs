@@ -173,7 +173,7 @@ impl World {
             let (name, options) = words.split_first().ok_or("a service needs a name")?;
             let service = service(options)?;
             for mount in &service.container.mounts {
-                if let MountSource::Volume { name } = &mount.source {
+                if let MountSource::Volume { name, .. } = &mount.source {
                     spec.volumes.insert(name.clone(), VolumeSpec::default());
                 }
             }
@@ -481,7 +481,7 @@ fn service(options: &[&str]) -> Result<ServiceSpec, String> {
             "host-port" => spec.ports.push(port(value, PortMode::Host)?),
             "restart" if value == "no" => spec.restart = RestartPolicy::No,
             "volume" => container.mounts.push(Mount {
-                source: MountSource::Volume { name: value.to_owned() },
+                source: MountSource::Volume { name: value.to_owned(), nocopy: false, subpath: None },
                 target: "/data".to_owned(),
                 read_only: false,
             }),

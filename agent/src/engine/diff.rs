@@ -133,11 +133,12 @@ fn report(set: &AssignmentSet, assignment: &Assignment, task: &TaskMemory) -> Op
 }
 
 fn cancel(assignment: &Assignment, task: &TaskMemory) -> Option<Action> {
-    let making = matches!(task.busy, Some(Step::Prepare { .. } | Step::Start { .. })) && !task.cancelled;
+    let making = matches!(task.busy, Some(Step::Fetch | Step::Prepare { .. } | Step::Start { .. })) && !task.cancelled;
     (assignment.desired == Desired::Stop && making).then_some(Action::Cancel { task: assignment.task })
 }
 
-/// An earlier container of the same slot must go and is still there.
+/// An earlier container of the same slot must go and is still there. One that drains does not count: another takes over
+/// from it, and both run side by side.
 fn is_blocked(set: &AssignmentSet, assignment: &Assignment, observed: &Observed) -> bool {
     observed.containers().any(|c| {
         c.task != assignment.task && c.slot == assignment.slot && c.service == assignment.service && must_go(set, c)
@@ -146,7 +147,7 @@ fn is_blocked(set: &AssignmentSet, assignment: &Assignment, observed: &Observed)
 
 fn must_go(set: &AssignmentSet, container: &Container) -> bool {
     match set.tasks.get(&container.task) {
-        Some(assignment) => assignment.desired == Desired::Stop,
+        Some(assignment) => assignment.desired == Desired::Stop && assignment.drain_ms == 0,
         None => set.verdicts.get(&container.id) == Some(&Verdict::Stop),
     }
 }

@@ -89,6 +89,17 @@ pub struct TaskMemory {
     /// Incarnations to leave free when the next one begins.
     #[serde(skip)]
     pub gap: u32,
+    /// Its stop was seen, and since when its endpoint drains if it had a ready one. A restart of the agent begins anew:
+    /// a drain is rather too long than cut short.
+    #[serde(skip)]
+    pub stopping: Option<Stopping>,
+}
+
+/// A stop that was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopping {
+    /// When its endpoint, ready until then, left discovery; `None` when nobody can have been sent to it.
+    pub drains_since: Option<Time>,
 }
 
 /// Failed tries at something that is tried until it succeeds.
@@ -175,8 +186,9 @@ impl Memory {
             }
             match assignment.desired {
                 Desired::Run => task.fold_running(assignment, observed, now, wall),
+                // Nothing of it is at the engine.
                 Desired::Prepare => {}
-                Desired::Stop => task.fold_stopping(assignment, observed, wall),
+                Desired::Stop => task.fold_stopping(assignment, observed, now, wall),
             }
         }
         self.forget(set, observed);
@@ -289,13 +301,20 @@ impl TaskMemory {
         self.busy = Some(step.clone());
         self.cancelled = false;
         match step {
+            Step::Fetch => {
+                self.begin_incarnation(Phase::Preparing);
+                self.change(|status| status.container_id.clear());
+            }
+            // The incarnation that was prepared ahead goes on.
+            Step::Prepare { .. } if self.status.phase == Phase::Prepared && self.gap == 0 => self.recreate = false,
             Step::Prepare { .. } => {
                 self.recreate = false;
                 self.begin_incarnation(Phase::Preparing);
                 self.change(|status| status.container_id.clear());
             }
             Step::Start { container } => {
-                if self.status.phase != Phase::Preparing || self.gap > 0 {
+                let prepared = matches!(self.status.phase, Phase::Preparing | Phase::Prepared);
+                if !prepared || self.gap > 0 {
                     self.begin_incarnation(Phase::Starting);
                 }
                 self.change(|status| {
@@ -376,6 +395,11 @@ impl TaskMemory {
         self.ended(exit, policy, now, wall);
     }
 
+    /// When its stop signal may be sent; `None` when nothing holds it back.
+    pub fn drained_at(&self, assignment: &Assignment) -> Option<Time> {
+        self.stopping?.drains_since.map(|since| since.after_ms(assignment.drain_ms))
+    }
+
     /// When the earlier failures are forgiven, if it stays ready until then.
     pub fn lasts_at(&self) -> Option<Time> {
         let waits = self.status.is_ready() && self.status.failures_in_a_row > 0;
@@ -411,7 +435,11 @@ impl TaskMemory {
     }
 
     /// It is to go: an end is noted without counting it, and once nothing is left it is stopped.
-    fn fold_stopping(&mut self, assignment: &Assignment, observed: &Observed, wall: Wall) {
+    fn fold_stopping(&mut self, assignment: &Assignment, observed: &Observed, now: Time, wall: Wall) {
+        if self.stopping.is_none() {
+            let has_endpoint = self.status.is_ready() && !assignment.addresses.is_empty();
+            self.stopping = Some(Stopping { drains_since: has_endpoint.then_some(now) });
+        }
         self.suspect = false;
         self.condemned = None;
         self.retry_at = None;

@@ -1,8 +1,9 @@
 //! What must hold whatever happens in whatever order.
 
 use proptest::prelude::*;
-use proto::assignment::{Desired, Verdict};
+use proto::assignment::{Assignment, Desired, Verdict};
 use proto::id::TaskId;
+use proto::revision::Time;
 use proto::task_state::{Phase, TaskStatus};
 use std::collections::BTreeMap;
 
@@ -13,7 +14,8 @@ use super::*;
 #[derive(Debug, Clone)]
 enum Happening {
     Run { task: u64, image: bool, checked: bool },
-    Stop(u64),
+    Ahead(u64),
+    Stop(u64, u64),
     List,
     Succeed(u64),
     Fail(u64, u8),
@@ -29,7 +31,8 @@ fn happening() -> impl Strategy<Value = Happening> {
     let task = 1..4u64;
     prop_oneof![
         2 => (task.clone(), any::<bool>(), any::<bool>()).prop_map(|(task, image, checked)| Run { task, image, checked }),
-        1 => task.clone().prop_map(Stop),
+        1 => task.clone().prop_map(Ahead),
+        1 => (task.clone(), prop_oneof![Just(0), 1..5_000u64]).prop_map(|(task, drain)| Stop(task, drain)),
         3 => Just(List),
         8 => task.clone().prop_map(Succeed),
         2 => (task.clone(), 0..3u8).prop_map(|(task, how)| Fail(task, how)),
@@ -41,12 +44,24 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-fn happen(world: &mut World, what: &Happening) {
+/// What this node was asked, as far as promises of time hang on it.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Ready tasks that were asked to stop: from when on the signal may be sent.
+    drained_at: BTreeMap<TaskId, Time>,
+}
+
+fn happen(world: &mut World, asked: &mut Asked, what: &Happening) {
     let nth = |world: &World, n: usize| world.engine.keys().nth(n).cloned();
     match what {
         Happening::Run { task, image, checked } => {
             // A task's spec never changes, and one that was stopped is not run again.
-            if !world.set.tasks.contains_key(&TaskId(*task)) {
+            if let Some(made) = world.set.tasks.get_mut(&TaskId(*task)) {
+                if made.desired == Desired::Prepare {
+                    made.desired = Desired::Run;
+                    world.set.revision.0 += 1;
+                }
+            } else {
                 let mut made = assignment(*task, "web", 1, if *image { "a" } else { "b" });
                 if *checked {
                     made.health = proto::spec::HealthSpec::Check(check());
@@ -54,10 +69,20 @@ fn happen(world: &mut World, what: &Happening) {
                 world.assign(made);
             }
         }
-        Happening::Stop(task) => {
-            if let Some(made) = world.set.tasks.get_mut(&TaskId(*task)) {
-                made.desired = Desired::Stop;
+        Happening::Ahead(task) => {
+            if !world.set.tasks.contains_key(&TaskId(*task)) {
+                let made = assignment(*task, "web", 1, "a");
+                world.assign(Assignment { desired: Desired::Prepare, ..made });
+            }
+        }
+        Happening::Stop(task, drain_ms) => {
+            if let Some(made) = world.set.tasks.get_mut(&TaskId(*task)).filter(|made| made.desired != Desired::Stop) {
+                (made.desired, made.drain_ms) = (Desired::Stop, *drain_ms);
                 world.set.revision.0 += 1;
+                let ready = world.memory.task(TaskId(*task)).is_some_and(|t| t.status.is_ready());
+                if ready {
+                    asked.drained_at.insert(TaskId(*task), world.now.after_ms(*drain_ms));
+                }
             }
         }
         Happening::List => world.list(),
@@ -86,8 +111,20 @@ fn happen(world: &mut World, what: &Happening) {
                 world.sample(TaskId(*task), *passed);
             }
         }
-        Happening::Wait(ms) => world.now = world.now.after_ms(*ms),
+        Happening::Wait(ms) => wait(world, *ms),
         Happening::Restart => world.restart_agent(),
+    }
+}
+
+/// Time goes by. Before the deadline, nothing is to be done.
+fn wait(world: &mut World, ms: u64) {
+    let due = next_deadline(&world.set, &world.observed, &world.memory, world.now);
+    world.now = world.now.after_ms(ms);
+    if due.is_none_or(|at| at > world.now) {
+        let mut later = world.memory.clone();
+        later.fold(&world.set, &world.observed, world.now, world.wall());
+        let actions = diff(&world.set, &world.observed, &later, world.now);
+        assert!(actions.is_empty(), "due {due:?}, but at {:?}: {actions:?}", world.now);
     }
 }
 
@@ -96,11 +133,21 @@ fn frees(action: &Action) -> bool {
 }
 
 fn takes(action: &Action) -> bool {
-    matches!(action, Action::Task { step: Step::Prepare { .. } | Step::Start { .. }, .. })
+    matches!(action, Action::Task { step: Step::Fetch | Step::Prepare { .. } | Step::Start { .. }, .. })
+}
+
+/// What is only prepared is neither made nor started, and a ready endpoint drains before the signal.
+fn keeps_time(world: &World, asked: &Asked, action: &Action) {
+    let Action::Task { task, step } = action else { return };
+    let desired = world.set.tasks[task].desired;
+    assert!(desired != Desired::Prepare || *step == Step::Fetch, "{task} is only prepared: {step:?}");
+    if let (Step::Stop { .. }, Some(at)) = (step, asked.drained_at.get(task)) {
+        assert!(*at <= world.now, "{task} drains until {at:?}, and is stopped at {:?}", world.now);
+    }
 }
 
 /// One turn, and what must hold of it.
-fn turn(world: &mut World, said: &mut BTreeMap<TaskId, TaskStatus>) {
+fn turn(world: &mut World, asked: &Asked, said: &mut BTreeMap<TaskId, TaskStatus>) {
     let before = world.observed.is_complete();
     let first = {
         let mut folded = world.memory.clone();
@@ -115,6 +162,7 @@ fn turn(world: &mut World, said: &mut BTreeMap<TaskId, TaskStatus>) {
     let actions = world.turn();
     assert!(before || actions.is_empty(), "nothing happens before a whole list");
     for action in &actions {
+        keeps_time(world, asked, action);
         let touched = match action {
             Action::Dismiss { container, .. } => Some(container),
             Action::Task { step: Step::Stop { container, .. } | Step::Remove { container }, .. } => Some(container),
@@ -134,19 +182,23 @@ fn turn(world: &mut World, said: &mut BTreeMap<TaskId, TaskStatus>) {
 }
 
 /// From now on all goes well: every task gets where it should be.
-fn settle_down(world: &mut World, said: &mut BTreeMap<TaskId, TaskStatus>) {
+fn settle_down(world: &mut World, asked: &Asked, said: &mut BTreeMap<TaskId, TaskStatus>) {
     for _ in 0..40 {
         world.now = world.now.after_ms(61_000);
         world.list();
-        turn(world, said);
+        turn(world, asked, said);
         for task in 1..4 {
             world.succeed(TaskId(task));
-            turn(world, said);
+            turn(world, asked, said);
         }
     }
     for (id, made) in &world.set.tasks {
         let phase = world.memory.tasks[id].status.phase;
-        let wanted = if made.desired == Desired::Run { Phase::Running } else { Phase::Stopped };
+        let wanted = match made.desired {
+            Desired::Prepare => Phase::Prepared,
+            Desired::Run => Phase::Running,
+            Desired::Stop => Phase::Stopped,
+        };
         assert_eq!(phase, wanted, "{id} is not where it should be: {:?}", world.memory.tasks[id]);
     }
 }
@@ -159,12 +211,12 @@ proptest! {
         let mut world = World::new();
         world.plant("stranger", &assignment(9, "web", 2, "a"), ContainerState::Running { started_at: world.wall() });
         world.set.verdicts.insert("other".into(), Verdict::Stop);
-        let mut said = BTreeMap::new();
+        let (mut asked, mut said) = (Asked::default(), BTreeMap::new());
         for what in &happenings {
-            happen(&mut world, what);
-            turn(&mut world, &mut said);
+            happen(&mut world, &mut asked, what);
+            turn(&mut world, &asked, &mut said);
         }
-        settle_down(&mut world, &mut said);
+        settle_down(&mut world, &asked, &mut said);
         prop_assert!(world.engine.contains_key("stranger"));
     }
 }

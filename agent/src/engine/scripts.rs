@@ -1,10 +1,11 @@
 //! The engine's behaviour as text: what happens to a node, and after each `>` what it must do.
 //!
-//! Lines: `run T SERVICE.SLOT [image=I] [policy=P] [check] [image-check]` · `stop T` · `drop T` · `list` · `ok T` ·
+//! Lines: `run T SERVICE.SLOT [image=I] [policy=P] [check] [image-check]` · `ahead T SERVICE.SLOT ...` (prepare only) ·
+//! `stop T [DRAIN_MS]` · `drop T` · `list` · `ok T` ·
 //! `refuse T` · `fetch-fails T` · `silence T` · `give-up T` · `exit C CODE` · `look T` · `plant C T SERVICE.SLOT STATE` · `verdict C` ·
 //! `wipe C` · `hint T C` · `pass T` · `fail T` · `at MS` · `restart` · `due`. Times count from the start.
 
-use proto::assignment::{Desired, Verdict};
+use proto::assignment::{Assignment, Desired, Verdict};
 use proto::id::TaskId;
 use proto::revision::{Time, Wall};
 use proto::spec::{HealthSpec, RestartPolicy};
@@ -13,11 +14,13 @@ use super::observed::Exit;
 use super::world::{World, assignment, brief, check};
 use super::*;
 
+mod updates;
+
 fn task(word: &str) -> TaskId {
     word.parse().unwrap()
 }
 
-fn made_for(words: &[&str]) -> proto::assignment::Assignment {
+fn made_for(words: &[&str]) -> Assignment {
     let (service, slot) = words[1].split_once('.').unwrap();
     let mut made = assignment(task(words[0]).0, service, slot.parse().unwrap(), "app");
     for option in &words[2..] {
@@ -48,9 +51,12 @@ fn happen(world: &mut World, line: &str) -> Option<String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match (words[0], &words[1..]) {
         ("run", rest) => world.assign(made_for(rest)),
-        ("stop", [t]) => {
+        ("ahead", rest) => world.assign(Assignment { desired: Desired::Prepare, ..made_for(rest) }),
+        ("stop", [t, drain @ ..]) => {
             world.set.revision.0 += 1;
-            world.set.tasks.get_mut(&task(t)).unwrap().desired = Desired::Stop;
+            let assignment = world.set.tasks.get_mut(&task(t)).unwrap();
+            assignment.desired = Desired::Stop;
+            assignment.drain_ms = drain.first().map_or(0, |ms| ms.parse().unwrap());
         }
         ("drop", [t]) => {
             world.set.tasks.remove(&task(t));
@@ -106,7 +112,9 @@ fn shown(action: &Action) -> String {
 
 fn step_shown(step: &Step) -> String {
     match step {
-        Step::Prepare { names } => format!("prepare {}", names[0]),
+        Step::Fetch => "fetch".into(),
+        Step::Prepare { names, fetched: false } => format!("prepare {}", names[0]),
+        Step::Prepare { names, fetched: true } => format!("prepare {} from what was fetched", names[0]),
         Step::Start { container } => format!("start {container}"),
         Step::Stop { container, grace_ms } => format!("stop {container} {grace_ms}"),
         Step::Remove { container } => format!("remove {container}"),

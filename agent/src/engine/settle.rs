@@ -14,6 +14,8 @@ use super::task_state::Step;
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
+    /// Its image and its files are there; what its image says of health.
+    Fetched(ImageCheck),
     /// Its container is made; what its image says of health.
     Prepared {
         /// Docker's id.
@@ -48,6 +50,7 @@ impl Memory {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let Some(step) = task.busy.take() else { return };
         match outcome {
+            Outcome::Fetched(image_check) => task.fetched(image_check),
             Outcome::Prepared { container, image_check } => task.prepared(container, image_check),
             Outcome::ImageRead(check) => task.image_check = Some(check),
             Outcome::Done => task.attempts = Default::default(),
@@ -91,6 +94,17 @@ impl Memory {
 }
 
 impl TaskMemory {
+    fn fetched(&mut self, image_check: ImageCheck) {
+        self.image_check = Some(image_check);
+        self.attempts = Default::default();
+        self.change(|status| {
+            status.phase = Phase::Prepared;
+            status.message.clear();
+            status.failures_in_a_row = 0;
+            status.retry_at = None;
+        });
+    }
+
     fn prepared(&mut self, container: String, image_check: ImageCheck) {
         self.image_check = Some(image_check);
         self.attempts = Default::default();
@@ -99,7 +113,7 @@ impl TaskMemory {
 
     fn failed(&mut self, step: &Step, trouble: Trouble, now: Time, wall: Wall) {
         match (step, trouble) {
-            (Step::Prepare { .. } | Step::Start { .. }, Trouble::Unknown(message)) => {
+            (Step::Fetch | Step::Prepare { .. } | Step::Start { .. }, Trouble::Unknown(message)) => {
                 self.unsure = true;
                 self.attempts.failed(now);
                 self.change(|status| status.message = shortened(message));
@@ -108,11 +122,11 @@ impl TaskMemory {
                 self.unsure = true;
                 self.attempts.failed(now);
             }
-            (Step::Prepare { .. } | Step::Start { .. }, Trouble::Fetch(message)) => {
+            (Step::Fetch | Step::Prepare { .. } | Step::Start { .. }, Trouble::Fetch(message)) => {
                 let delay = backoff::fetch_ms(self.status.failures_in_a_row.saturating_add(1));
                 self.not_started(message, delay, now, wall);
             }
-            (Step::Prepare { .. }, Trouble::Refused(message)) => {
+            (Step::Fetch | Step::Prepare { .. }, Trouble::Refused(message)) => {
                 let delay = backoff::retry_ms(self.status.failures_in_a_row.saturating_add(1));
                 self.not_started(message, delay, now, wall);
             }

@@ -5,6 +5,7 @@
 use proto::assignment::{Assignment, Desired};
 use proto::revision::Time;
 use proto::spec::RestartPolicy;
+use proto::task_state::Phase;
 
 use super::health::{self, Effective};
 use super::memory::TaskMemory;
@@ -13,10 +14,14 @@ use super::observed::{Container, ContainerState, Observed};
 /// One thing done to one task, one at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// Pull the image and write its files; make no container.
+    Fetch,
     /// Pull the image, write its files, create its container under that name (or the second when the first is taken).
     Prepare {
         /// Container names to try, in order.
         names: Vec<String>,
+        /// Its image was fetched before: what is there is taken, and pulled only if it is gone.
+        fetched: bool,
     },
     /// Start a made or exited container in place.
     Start {
@@ -96,19 +101,50 @@ pub fn next(
     if let Some(at) = memory.attempts.not_before.filter(|at| now < *at) {
         return Next::Wait(at);
     }
-    let grace_ms = assignment.container.stop_grace_ms;
-    let current = current(assignment, observed);
-    let keep = match assignment.desired {
-        Desired::Run => current.map(|c| c.id.as_str()),
-        Desired::Prepare | Desired::Stop => None,
-    };
-    if let Some(other) = observed.of_task(assignment.task).find(|c| Some(c.id.as_str()) != keep) {
-        return Next::Do(dismiss(other, grace_ms));
+    match assignment.desired {
+        Desired::Prepare => next_ahead(memory, now),
+        Desired::Run => next_running(assignment, observed, memory, blocked, names, now),
+        Desired::Stop => next_stopping(assignment, observed, memory, now),
     }
-    match (assignment.desired, current) {
-        (Desired::Prepare | Desired::Stop, _) => Next::Rest,
-        (Desired::Run, None) => next_without_container(memory, blocked, names, now),
-        (Desired::Run, Some(container)) => next_with_container(assignment, container, memory, blocked, now),
+}
+
+/// Its turn has not come: it is made ready to be made. A container of it, which nobody should have made, is left alone.
+fn next_ahead(memory: &TaskMemory, now: Time) -> Next {
+    match memory.retry_at.filter(|at| now < *at) {
+        _ if memory.status.phase == Phase::Prepared => Next::Rest,
+        Some(at) => Next::Wait(at),
+        None => Next::Do(Step::Fetch),
+    }
+}
+
+fn next_running(
+    assignment: &Assignment,
+    observed: &Observed,
+    memory: &TaskMemory,
+    blocked: bool,
+    names: impl FnOnce() -> Vec<String>,
+    now: Time,
+) -> Next {
+    let current = current(assignment, observed);
+    let keep = current.map(|c| c.id.as_str());
+    if let Some(other) = observed.of_task(assignment.task).find(|c| Some(c.id.as_str()) != keep) {
+        return Next::Do(dismiss(other, assignment.container.stop_grace_ms));
+    }
+    match current {
+        None => next_without_container(memory, blocked, names, now),
+        Some(container) => next_with_container(assignment, container, memory, blocked, now),
+    }
+}
+
+/// What runs is drained first; what does not is removed at once.
+fn next_stopping(assignment: &Assignment, observed: &Observed, memory: &TaskMemory, now: Time) -> Next {
+    let drained_at = memory.drained_at(assignment).filter(|at| now < *at);
+    let drains = |c: &Container| drained_at.is_some() && c.state.needs_stop();
+    let next = observed.of_task(assignment.task).find(|c| !drains(c));
+    match (next, drained_at) {
+        (Some(container), _) => Next::Do(dismiss(container, assignment.container.stop_grace_ms)),
+        (None, Some(at)) if observed.of_task(assignment.task).next().is_some() => Next::Wait(at),
+        (None, _) => Next::Rest,
     }
 }
 
@@ -118,7 +154,7 @@ fn next_without_container(memory: &TaskMemory, blocked: bool, names: impl FnOnce
     }
     match memory.retry_at.filter(|at| now < *at) {
         Some(at) => Next::Wait(at),
-        None => Next::Do(Step::Prepare { names: names() }),
+        None => Next::Do(Step::Prepare { names: names(), fetched: memory.status.phase == Phase::Prepared }),
     }
 }
 

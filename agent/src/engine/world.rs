@@ -162,6 +162,7 @@ impl World {
     pub fn succeed(&mut self, task: TaskId) {
         let Some(step) = self.busy.remove(&task) else { return };
         let outcome = match &step {
+            Step::Fetch => Outcome::Fetched(ImageCheck::Absent),
             Step::Prepare { .. } => {
                 self.made += 1;
                 let id = format!("c{}", self.made);
@@ -208,7 +209,7 @@ impl World {
             Step::Remove { container } => {
                 self.engine.remove(container);
             }
-            Step::Prepare { .. } | Step::ReadImage => {}
+            Step::Fetch | Step::Prepare { .. } | Step::ReadImage => {}
         }
     }
 

@@ -155,7 +155,9 @@ fn nano_cpus(millis: u64, cpus: u64) -> i64 {
 /// That form cannot say a path with a colon.
 fn short_bind(mount: &Mount) -> Option<String> {
     match &mount.source {
-        MountSource::Bind { path, create: true } if !path.contains(':') && !mount.target.contains(':') => {
+        MountSource::Bind { path, create: true, propagation: None }
+            if !path.contains(':') && !mount.target.contains(':') =>
+        {
             Some(format!("{path}:{}:{}", mount.target, if mount.read_only { "ro" } else { "rw" }))
         }
         _ => None,
@@ -166,7 +168,7 @@ fn docker_mount(mount: &Mount, assignment: &Assignment) -> Result<DockerMount, R
     let plain =
         DockerMount { target: Some(mount.target.clone()), read_only: Some(mount.read_only), ..DockerMount::default() };
     Ok(match &mount.source {
-        MountSource::Volume { name } => {
+        MountSource::Volume { name, .. } => {
             let volume = volume_of(assignment, name)?;
             let source = Some(volume.name_in_docker(&assignment.service.project, name));
             DockerMount { typ: Some(MountType::VOLUME), source, ..plain }
@@ -257,7 +259,7 @@ pub struct WantedVolume {
 pub fn wanted_volumes(assignment: &Assignment) -> Result<Vec<WantedVolume>, RuntimeError> {
     let mut wanted: Vec<WantedVolume> = Vec::new();
     for mount in &assignment.container.mounts {
-        let MountSource::Volume { name: key } = &mount.source else { continue };
+        let MountSource::Volume { name: key, .. } = &mount.source else { continue };
         let volume = volume_of(assignment, key)?;
         let name = volume.name_in_docker(&assignment.service.project, key);
         if wanted.iter().all(|w| w.name != name) {

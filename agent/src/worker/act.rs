@@ -59,7 +59,7 @@ impl Worker {
         let errand = Errand { identity, network: set.network, assignment, cancel };
         let (hands, events) = (self.hands.clone(), self.events.clone());
         tracing::debug!(%task, ?step, "begins");
-        let makes = matches!(step, Step::Prepare { .. } | Step::Start { .. });
+        let makes = matches!(step, Step::Fetch | Step::Prepare { .. } | Step::Start { .. });
         // What is being made is waited for at the end; a stop ends without us.
         let under_way = makes.then(|| self.making.token());
         tokio::spawn(async move {

@@ -75,7 +75,8 @@ impl Hands {
     /// Carries out a step.
     pub async fn perform(&self, step: &Step, errand: &Errand) -> (Outcome, Seen) {
         let ended = match step {
-            Step::Prepare { names } => self.prepare(names, errand).await,
+            Step::Fetch => self.fetch(errand).await,
+            Step::Prepare { names, fetched } => self.prepare(names, *fetched, errand).await,
             Step::Start { container } => self.start(container, errand).await,
             Step::Stop { container, grace_ms } => self.stop(container, *grace_ms).await,
             Step::Remove { container } => self.remove(container).await,
@@ -93,13 +94,23 @@ impl Hands {
         let ended = match step {
             Step::Stop { container, grace_ms } => self.stop(container, *grace_ms).await,
             Step::Remove { container } => self.remove(container).await,
-            Step::Prepare { .. } | Step::Start { .. } | Step::ReadImage => return (false, Seen::Unknown),
+            Step::Fetch | Step::Prepare { .. } | Step::Start { .. } | Step::ReadImage => return (false, Seen::Unknown),
         };
         ended.map_or((false, Seen::Unknown), |(outcome, seen)| (outcome == Outcome::Done, seen))
     }
 
-    async fn prepare(&self, names: &[String], errand: &Errand) -> Result<(Outcome, Seen), Stopped> {
-        let image = self.image(errand).await?;
+    async fn fetch(&self, errand: &Errand) -> Result<(Outcome, Seen), Stopped> {
+        let image = self.image(errand, errand.assignment.container.pull).await?;
+        self.files(errand).await?;
+        Ok((Outcome::Fetched(image_check(image)), Seen::Unknown))
+    }
+
+    async fn prepare(&self, names: &[String], fetched: bool, errand: &Errand) -> Result<(Outcome, Seen), Stopped> {
+        let pull = match errand.assignment.container.pull {
+            PullPolicy::Always if fetched => PullPolicy::Missing,
+            policy => policy,
+        };
+        let image = self.image(errand, pull).await?;
         let placed = self.files(errand).await?;
         let permit = tokio::select! {
             permit = self.creates.acquire() => permit,
@@ -132,13 +143,13 @@ impl Hands {
         Err(taken.map_or_else(none, Stopped::from))
     }
 
-    /// The image, pulled when its policy says so.
-    async fn image(&self, errand: &Errand) -> Result<ImageInfo, Stopped> {
+    /// The image, pulled when the policy says so.
+    async fn image(&self, errand: &Errand, policy: PullPolicy) -> Result<ImageInfo, Stopped> {
         let spec = &errand.assignment.container;
         let reference = crate::runtime::translate::image_reference(spec);
         let built = !spec.image_id.is_empty();
         let present = self.runtime.image(reference).await?;
-        match (present, spec.pull) {
+        match (present, policy) {
             (Some(image), PullPolicy::Missing | PullPolicy::Never) => return Ok(image),
             (Some(image), PullPolicy::Always) if built => return Ok(image),
             (None, _) if built => {
@@ -220,7 +231,7 @@ impl Hands {
             Step::Start { container } | Step::Stop { container, .. } | Step::Remove { container } => {
                 self.look(container).await
             }
-            Step::Prepare { .. } | Step::ReadImage => Seen::Unknown,
+            Step::Fetch | Step::Prepare { .. } | Step::ReadImage => Seen::Unknown,
         }
     }
 

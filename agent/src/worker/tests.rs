@@ -377,3 +377,30 @@ async fn an_unhealthy_container_leaves_discovery_and_is_restarted() {
     node.bench.with(|s| s.unhealthy = false);
     node.until(1, |s| s.incarnation == 2 && s.is_ready()).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_is_prepared_then_runs_beside_the_one_that_drains() {
+    let mut node = Node::new();
+    let (mut old, mut new) = (assignment(1, "web", 1, "app"), assignment(2, "web", 1, "next"));
+    new.desired = Desired::Prepare;
+    node.assign(vec![old.clone()]);
+    node.until(1, running).await;
+    assert_eq!(node.calls(), "create c1, start c1");
+    node.assign(vec![old.clone(), new.clone()]);
+    node.until(2, |s| s.phase == Phase::Prepared).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(node.calls(), "", "it waits for its turn");
+    new.desired = Desired::Run;
+    node.assign(vec![old.clone(), new.clone()]);
+    node.until(2, running).await;
+    assert_eq!(node.calls(), "create c2, start c2");
+    (old.desired, old.drain_ms) = (Desired::Stop, 2_000);
+    node.assign(vec![old, new]);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!((node.endpoint(1), node.endpoint(2)), (Some(EndpointState::Draining), Some(EndpointState::Ready)));
+    tokio::time::sleep(Duration::from_millis(1_990)).await;
+    assert_eq!(node.calls(), "", "it drains");
+    let took = node.until(1, |s| s.phase == Phase::Stopped).await;
+    assert_eq!(node.calls(), "stop c1, remove c1");
+    assert!(took < 100, "{took} ms");
+}

@@ -101,9 +101,9 @@ async fn inside_a_container() {
     let mut container = (*lab.request(2, &SLEEP).assignment.container).clone();
     container.mounts = vec![
         mount(MountSource::Tmpfs { size_bytes: Some(1 << 20), mode: Some(0o1750) }, "/scratch"),
-        mount(MountSource::Volume { name: "data".to_owned() }, "/data"),
+        mount(MountSource::Volume { name: "data".to_owned(), nocopy: false, subpath: None }, "/data"),
         mount(MountSource::Anonymous, "/anonymous"),
-        mount(MountSource::Bind { path: made.to_str().unwrap().to_owned(), create: true }, "/made"),
+        mount(MountSource::Bind { path: made.to_str().unwrap().to_owned(), create: true, propagation: None }, "/made"),
     ];
     container.files = vec![FileMount {
         kind: BlobKind::Secret,
@@ -329,7 +329,7 @@ async fn a_volume_that_another_cluster_holds_is_refused_until_it_is_free() {
     let request = |lab: &Lab| {
         let mut request = lab.request(1, &SLEEP);
         let mut spec = (*request.assignment.container).clone();
-        let source = MountSource::Volume { name: "data".to_owned() };
+        let source = MountSource::Volume { name: "data".to_owned(), nocopy: false, subpath: None };
         spec.mounts = vec![Mount { source, target: "/data".to_owned(), read_only: false }];
         request.assignment.container = spec.into();
         let volume = VolumeSpec { docker_name: Some(shared.clone()), ..VolumeSpec::default() };
@@ -367,13 +367,13 @@ async fn what_is_missing_is_named() {
     let image = error(|s| s.image = "wherry-runtime-test/none:1".to_owned()).await;
     assert_eq!(image, RuntimeError::NotFound { what: "image `wherry-runtime-test/none:1`".to_owned() });
     let volume = error(|s| {
-        let source = MountSource::Volume { name: "old".to_owned() };
+        let source = MountSource::Volume { name: "old".to_owned(), nocopy: false, subpath: None };
         s.mounts = vec![Mount { source, target: "/x".to_owned(), read_only: false }];
     });
     let volume = volume.await.to_string();
     assert!(volume.contains("docker volume create wherry-runtime-test-none"), "{volume}");
     let path = error(|s| {
-        let source = MountSource::Bind { path: "/wherry/none".to_owned(), create: false };
+        let source = MountSource::Bind { path: "/wherry/none".to_owned(), create: false, propagation: None };
         s.mounts = vec![Mount { source, target: "/x".to_owned(), read_only: false }];
     });
     let path = path.await.to_string();

@@ -52,7 +52,7 @@ fn admit_service(
             let message = format!("mount target `{}` is not an absolute path", mount.target);
             problems.push(problem(&at("volumes"), &message, "begin it with `/`"));
         }
-        if let MountSource::Volume { name: volume } = &mount.source
+        if let MountSource::Volume { name: volume, .. } = &mount.source
             && !spec.volumes.contains_key(volume)
         {
             let message = format!("volume `{volume}` is not defined");

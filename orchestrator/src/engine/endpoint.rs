@@ -20,7 +20,8 @@ pub fn endpoints(state: &State) -> EndpointTable {
 
 fn endpoint(state: &State, task: &Task) -> Option<Endpoint> {
     let is_heard = state.node(task.node).is_some_and(|n| n.is_up());
-    if !is_heard || task.status.phase == Phase::Stopped {
+    // What is only prepared has nobody at its address, under no name.
+    if !is_heard || task.status.phase == Phase::Stopped || task.desired == Desired::Prepare {
         return None;
     }
     let state = match task.desired {

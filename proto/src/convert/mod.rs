@@ -46,6 +46,7 @@ macro_rules! enumeration {
 }
 
 mod assignment;
+mod container;
 mod endpoint;
 mod node;
 mod spec;

@@ -1,4 +1,4 @@
-//! Specs to the wire and back: projects, services, containers and their parts.
+//! Specs to the wire and back: projects, services and their parts but containers.
 //!
 //! Never fills in a default: what the sender did not say and must say is an error. Fields that came after the first
 //! version are the exception: their absence means what it meant before they were there.
@@ -6,19 +6,16 @@
 use std::sync::Arc;
 
 use super::{
-    ConvertError, blob_digest, enumerated, list_from, list_to, map_from, map_to, parsed, port, port_or_zero, required,
-    texts,
+    ConvertError, enumerated, list_from, list_to, map_from, map_to, parsed, port, port_or_zero, required, texts,
 };
 use crate::limits::DRAIN_DEFAULT_MS;
 use crate::spec::{
-    BlobKind, Constraint, ContainerSpec, Dependency, DependencyCondition, ExposedPort, FailureAction, FileMount,
-    HealthCheck, HealthSpec, Limits, Mount, MountSource, PlacementSpec, PortMode, PortSpec, Probe, ProjectSpec,
-    Protocol, PullPolicy, Reservations, RestartPolicy, ServiceMode, ServiceSpec, UpdateOrder, UpdateSpec, VolumeSpec,
+    Constraint, Dependency, DependencyCondition, ExposedPort, FailureAction, HealthCheck, HealthSpec, PlacementSpec,
+    PortMode, PortSpec, Probe, ProjectSpec, Protocol, Reservations, RestartPolicy, ServiceMode, ServiceSpec,
+    UpdateOrder, UpdateSpec, VolumeSpec,
 };
 use crate::v1;
 
-enumeration!(PullPolicy { Missing, Always, Never });
-enumeration!(BlobKind { Config, Secret });
 enumeration!(Protocol { Tcp, Udp });
 enumeration!(PortMode { Ingress, Host });
 enumeration!(ServiceMode { Replicated, Global });
@@ -97,7 +94,7 @@ impl TryFrom<v1::ServiceSpec> for ServiceSpec {
 }
 
 /// An enumeration that the first version did not have: not said is the default.
-fn number_or_default<T: Default + TryFrom<i32, Error = ConvertError>>(
+pub(super) fn number_or_default<T: Default + TryFrom<i32, Error = ConvertError>>(
     field: &str,
     number: i32,
 ) -> Result<T, ConvertError> {
@@ -105,7 +102,7 @@ fn number_or_default<T: Default + TryFrom<i32, Error = ConvertError>>(
 }
 
 /// A message that the first version did not have: not said is the default.
-fn or_default<W, T: Default + TryFrom<W, Error = ConvertError>>(
+pub(super) fn or_default<W, T: Default + TryFrom<W, Error = ConvertError>>(
     field: &str,
     wire: Option<W>,
 ) -> Result<T, ConvertError> {
@@ -172,133 +169,6 @@ impl TryFrom<v1::Constraint> for Constraint {
     type Error = ConvertError;
     fn try_from(w: v1::Constraint) -> Result<Self, ConvertError> {
         Ok(Constraint { attribute: w.attribute, equal: w.equal, value: w.value })
-    }
-}
-
-impl From<&ContainerSpec> for v1::ContainerSpec {
-    fn from(c: &ContainerSpec) -> Self {
-        let list = |items: &Option<Vec<String>>| items.clone().map(|items| v1::StringList { items });
-        v1::ContainerSpec {
-            image: c.image.clone(),
-            image_id: c.image_id.clone(),
-            pull: c.pull.into(),
-            command: list(&c.command),
-            entrypoint: list(&c.entrypoint),
-            environment: c.environment.clone(),
-            labels: c.labels.clone(),
-            hostname: c.hostname.clone(),
-            container_name: c.container_name.clone(),
-            user: c.user.clone(),
-            working_dir: c.working_dir.clone(),
-            stop_grace_ms: c.stop_grace_ms,
-            stop_signal: c.stop_signal.clone(),
-            init: c.init,
-            read_only: c.read_only,
-            mounts: list_to(&c.mounts),
-            files: list_to(&c.files),
-            limits: Some((&c.limits).into()),
-        }
-    }
-}
-
-impl TryFrom<v1::ContainerSpec> for ContainerSpec {
-    type Error = ConvertError;
-    fn try_from(w: v1::ContainerSpec) -> Result<Self, ConvertError> {
-        Ok(ContainerSpec {
-            image: w.image,
-            image_id: w.image_id,
-            pull: enumerated("pull", w.pull)?,
-            command: w.command.map(|list| list.items),
-            entrypoint: w.entrypoint.map(|list| list.items),
-            environment: w.environment,
-            labels: w.labels,
-            hostname: w.hostname,
-            container_name: w.container_name,
-            user: w.user,
-            working_dir: w.working_dir,
-            stop_grace_ms: w.stop_grace_ms,
-            stop_signal: w.stop_signal,
-            init: w.init,
-            read_only: w.read_only,
-            mounts: list_from("mounts", w.mounts)?,
-            files: list_from("files", w.files)?,
-            limits: required("limits", w.limits)?,
-        })
-    }
-}
-
-impl From<&Mount> for v1::Mount {
-    fn from(m: &Mount) -> Self {
-        use v1::mount::{Anonymous, Bind, Source, Tmpfs};
-        let source = match &m.source {
-            MountSource::Volume { name } => Source::Volume(name.clone()),
-            MountSource::Anonymous => Source::Anonymous(Anonymous {}),
-            MountSource::Bind { path, create } => Source::Bind(Bind { path: path.clone(), create: *create }),
-            MountSource::Tmpfs { size_bytes, mode } => Source::Tmpfs(Tmpfs { size_bytes: *size_bytes, mode: *mode }),
-        };
-        v1::Mount { target: m.target.clone(), read_only: m.read_only, source: Some(source) }
-    }
-}
-
-impl TryFrom<v1::Mount> for Mount {
-    type Error = ConvertError;
-    fn try_from(w: v1::Mount) -> Result<Self, ConvertError> {
-        Ok(Mount { source: required("source", w.source)?, target: w.target, read_only: w.read_only })
-    }
-}
-
-impl TryFrom<v1::mount::Source> for MountSource {
-    type Error = ConvertError;
-    fn try_from(w: v1::mount::Source) -> Result<Self, ConvertError> {
-        use v1::mount::Source;
-        Ok(match w {
-            Source::Volume(name) => MountSource::Volume { name },
-            Source::Anonymous(_) => MountSource::Anonymous,
-            Source::Bind(bind) => MountSource::Bind { path: bind.path, create: bind.create },
-            Source::Tmpfs(tmpfs) => MountSource::Tmpfs { size_bytes: tmpfs.size_bytes, mode: tmpfs.mode },
-        })
-    }
-}
-
-impl From<&FileMount> for v1::FileMount {
-    fn from(f: &FileMount) -> Self {
-        v1::FileMount {
-            kind: f.kind.into(),
-            name: f.name.clone(),
-            digest: f.digest.to_string(),
-            target: f.target.clone(),
-            uid: f.uid,
-            gid: f.gid,
-            mode: f.mode,
-        }
-    }
-}
-
-impl TryFrom<v1::FileMount> for FileMount {
-    type Error = ConvertError;
-    fn try_from(w: v1::FileMount) -> Result<Self, ConvertError> {
-        Ok(FileMount {
-            kind: enumerated("kind", w.kind)?,
-            name: w.name,
-            digest: blob_digest("digest", w.digest)?,
-            target: w.target,
-            uid: w.uid,
-            gid: w.gid,
-            mode: w.mode,
-        })
-    }
-}
-
-impl From<&Limits> for v1::Limits {
-    fn from(l: &Limits) -> Self {
-        v1::Limits { cpu_millis: l.cpu_millis, memory_bytes: l.memory_bytes, pids: l.pids }
-    }
-}
-
-impl TryFrom<v1::Limits> for Limits {
-    type Error = ConvertError;
-    fn try_from(w: v1::Limits) -> Result<Self, ConvertError> {
-        Ok(Limits { cpu_millis: w.cpu_millis, memory_bytes: w.memory_bytes, pids: w.pids })
     }
 }
 

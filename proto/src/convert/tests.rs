@@ -1,6 +1,6 @@
 //! Full values through bytes and back, and the paths that errors name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -78,7 +78,91 @@ fn port() -> PortSpec {
     }
 }
 
+/// With every field that came after the first version.
 fn container() -> ContainerSpec {
+    let rate = |path: &str| vec![DeviceRate { path: path.to_owned(), rate: 1 << 40 }];
+    let list = |text: &str| vec![text.to_owned()];
+    ContainerSpec {
+        mounts: vec![
+            Mount {
+                source: MountSource::Volume { name: "db".to_owned(), nocopy: true, subpath: text("a/b") },
+                target: "/a".to_owned(),
+                read_only: true,
+            },
+            Mount {
+                source: MountSource::Bind { path: "/h".to_owned(), create: true, propagation: text("rslave") },
+                target: "/b".to_owned(),
+                read_only: true,
+            },
+        ],
+        platform: text("linux/arm64/v8"),
+        tty: true,
+        stdin_open: true,
+        tmpfs: pairs("/run", "size=1m"),
+        kernel: Kernel {
+            memory: MemoryTuning {
+                soft_limit_bytes: Some(1 << 33),
+                with_swap_bytes: Some(-1),
+                swappiness: Some(60),
+                shm_bytes: Some(1 << 20),
+                oom_kill_disable: true,
+                oom_score_adj: -7,
+            },
+            cpu: CpuTuning {
+                shares: Some(2),
+                period_us: Some(3),
+                quota_us: Some(-1),
+                realtime_period_us: Some(4),
+                realtime_runtime_us: Some(5),
+                set: text("0-1"),
+            },
+            block_io: BlockIo {
+                weight: Some(10),
+                weight_device: rate("/dev/a"),
+                read_bps: rate("/dev/b"),
+                write_bps: rate("/dev/c"),
+                read_iops: rate("/dev/d"),
+                write_iops: rate("/dev/e"),
+            },
+            ulimits: BTreeMap::from([("nofile".to_owned(), Ulimit { soft: 1, hard: -1 })]),
+            sysctls: pairs("net.core.somaxconn", "1024"),
+            storage_opt: pairs("size", "1g"),
+        },
+        isolation: Isolation {
+            privileged: true,
+            cap_add: BTreeSet::from(["NET_ADMIN".to_owned()]),
+            cap_drop: BTreeSet::from(["ALL".to_owned()]),
+            security_opt: list("no-new-privileges:true"),
+            devices: vec![Device {
+                source: "/dev/fuse".to_owned(),
+                target: "/dev/fuse0".to_owned(),
+                permissions: "rw".to_owned(),
+            }],
+            device_cgroup_rules: list("c 1:3 mr"),
+            group_add: list("audio"),
+            pid: Namespace::Host,
+            ipc: Namespace::Shareable,
+            uts: Namespace::Host,
+            userns: Namespace::Host,
+            cgroup: Namespace::Private,
+            cgroup_parent: text("/apps"),
+            no_network: true,
+            runtime: text("runc"),
+        },
+        naming: Naming {
+            servers: vec!["192.0.2.1".parse().expect("address")],
+            search: list("example.com"),
+            options: list("timeout:3"),
+            domain: text("example.com"),
+            hosts: vec![HostEntry { name: "db".to_owned(), address: Some("2001:db8::1".parse().expect("address")) }],
+        },
+        logging: Logging { driver: text("json-file"), options: pairs("max-size", "1m") },
+        annotations: pairs("a", "b"),
+        ..first_container()
+    }
+}
+
+fn first_container() -> ContainerSpec {
     let mount = |source| Mount { source, target: "/data".to_owned(), read_only: true };
     ContainerSpec {
         image: "shop/web:1".to_owned(),
@@ -97,9 +181,9 @@ fn container() -> ContainerSpec {
         init: true,
         read_only: true,
         mounts: vec![
-            mount(MountSource::Volume { name: "db".to_owned() }),
+            mount(MountSource::Volume { name: "db".to_owned(), nocopy: false, subpath: None }),
             mount(MountSource::Anonymous),
-            mount(MountSource::Bind { path: "/host".to_owned(), create: true }),
+            mount(MountSource::Bind { path: "/host".to_owned(), create: true, propagation: None }),
             mount(MountSource::Tmpfs { size_bytes: Some(1 << 33), mode: Some(0o1777) }),
         ],
         files: vec![FileMount {
@@ -112,6 +196,7 @@ fn container() -> ContainerSpec {
             mode: 0o400,
         }],
         limits: Limits { cpu_millis: Some(500), memory_bytes: Some(1 << 34), pids: Some(-1) },
+        ..ContainerSpec::default()
     }
 }
 
@@ -325,6 +410,7 @@ fn defaults_survive_and_absent_differs_from_empty() {
         read_only: false,
     };
     survives::<v1::Mount, _>(&bare);
+    survives::<v1::HostEntry, _>(&HostEntry { name: "host".to_owned(), address: None });
     survives::<v1::PortSpec, _>(&PortSpec { published: 0, host_ip: None, ..port() });
 }
 
@@ -463,4 +549,18 @@ fn an_error_reads_well_with_and_without_a_path() {
     let whole = ConvertError::new("is missing");
     assert_eq!(whole.to_string(), "is missing");
     assert_eq!(whole.under("ports[0]").under("services.web").to_string(), "`services.web.ports[0]`: is missing");
+}
+
+/// Committed figures of the first version: other ones would restart every container at an upgrade in place.
+#[test]
+fn a_spec_that_uses_nothing_new_has_the_hash_it_always_had() {
+    assert_eq!(first_container().hash(), "68bfc5009ef467c2");
+    assert_eq!(ContainerSpec::default().hash(), "cb6e4369143b4212");
+    assert_ne!(container().hash(), first_container().hash());
+}
+
+#[test]
+fn a_container_of_the_first_version_says_nothing_of_what_came_later() {
+    let wire = v1::ContainerSpec::from(&first_container());
+    assert_eq!((wire.kernel, wire.isolation, wire.naming, wire.logging), (None, None, None, None));
 }

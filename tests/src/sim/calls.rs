@@ -57,7 +57,7 @@ impl World {
         let task = assignment.task;
         let program = Program::of(&assignment.container.image);
         let effect_ms = match &step {
-            Step::Prepare { .. } => {
+            Step::Fetch | Step::Prepare { .. } => {
                 let present = self.hosts[agent].images.contains(&assignment.container.image);
                 let pull = if present { 0 } else { program.pull_ms().unwrap_or(700) };
                 pull + CREATE_MS + self.rng.skewed(10, 400)
@@ -121,7 +121,7 @@ impl World {
         let Some(id) = self.agents[agent].calls.get(&task).copied() else { return };
         let now = self.now;
         let Some(call) = self.calls.get_mut(&id) else { return };
-        let pulls = matches!(&call.kind, Kind::Step { step: Step::Prepare { .. }, .. });
+        let pulls = matches!(&call.kind, Kind::Step { step: Step::Fetch | Step::Prepare { .. }, .. });
         if pulls && call.result.is_none() && now + CREATE_MS < call.effect_at {
             call.cancelled = true;
             self.after(1, Event::End { call: id });
@@ -161,7 +161,15 @@ impl World {
 
     fn do_at_engine(&mut self, host: usize, kind: &Kind) -> Result<Option<String>, Trouble> {
         match kind {
-            Kind::Step { assignment, step: Step::Prepare { names } } => {
+            Kind::Step { assignment, step: Step::Fetch } => {
+                let image = &assignment.container.image;
+                if Program::of(image).pull_ms().is_none() {
+                    return Err(Trouble::Fetch(format!("image `{image}` is not to be had")));
+                }
+                self.hosts[host].images.insert(image.clone());
+                Ok(None)
+            }
+            Kind::Step { assignment, step: Step::Prepare { names, .. } } => {
                 let image = &assignment.container.image;
                 if Program::of(image).pull_ms().is_none() {
                     return Err(Trouble::Fetch(format!("image `{image}` is not to be had")));
@@ -276,7 +284,7 @@ impl World {
     fn outcome(&mut self, agent: usize, step: &Step, result: Result<Option<String>, Trouble>) -> (Outcome, Seen) {
         let container = match step {
             Step::Start { container } | Step::Stop { container, .. } | Step::Remove { container } => Some(container),
-            Step::Prepare { .. } | Step::ReadImage => None,
+            Step::Fetch | Step::Prepare { .. } | Step::ReadImage => None,
         };
         match result {
             Err(trouble) => (Outcome::Failed(trouble), container.map_or(Seen::Unknown, |id| self.inspect(agent, id))),
@@ -285,6 +293,7 @@ impl World {
                     let seen = self.inspect(agent, &id);
                     (Outcome::Prepared { container: id, image_check: ImageCheck::Absent }, seen)
                 }
+                (Step::Fetch, _) => (Outcome::Fetched(ImageCheck::Absent), Seen::Unknown),
                 (Step::ReadImage, _) => (Outcome::ImageRead(ImageCheck::Absent), Seen::Unknown),
                 (Step::Remove { container }, _) => (Outcome::Done, Seen::Gone(container.clone())),
                 (Step::Start { container } | Step::Stop { container, .. }, _) => match self.inspect(agent, container) {
@@ -313,6 +322,7 @@ impl World {
 
 fn brief(step: &Step) -> String {
     match step {
+        Step::Fetch => "fetch".to_owned(),
         Step::Prepare { .. } => "prepare".to_owned(),
         Step::Start { container } => format!("start {container}"),
         Step::Stop { container, .. } => format!("stop {container}"),

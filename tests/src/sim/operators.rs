@@ -154,8 +154,11 @@ impl World {
         if self.rng.chance(150) {
             let name = ["data", "more"][self.rng.range(0, 1) as usize].to_owned();
             spec.volumes.insert(name.clone(), VolumeSpec::default());
-            container.mounts =
-                vec![Mount { source: MountSource::Volume { name }, target: "/data".into(), read_only: false }];
+            container.mounts = vec![Mount {
+                source: MountSource::Volume { name, nocopy: false, subpath: None },
+                target: "/data".into(),
+                read_only: false,
+            }];
         }
         if self.rng.chance(100) {
             service.ports = vec![PortSpec {

@@ -105,7 +105,7 @@ async fn names_addresses_images_and_volumes_are_kept_apart() {
     fake.pull("app").await.unwrap();
     let mut with_volume = request(3);
     let mut spec = (*with_volume.assignment.container).clone();
-    let source = MountSource::Volume { name: "data".to_owned() };
+    let source = MountSource::Volume { name: "data".to_owned(), nocopy: false, subpath: None };
     spec.mounts = vec![Mount { source, target: "/data".to_owned(), read_only: false }];
     with_volume.assignment.container = spec.into();
     with_volume.assignment.volumes.insert("data".to_owned(), VolumeSpec::default());

@@ -198,8 +198,8 @@ fn mounted(source: MountSource, read_only: bool) -> CreateRequest {
 
 #[test]
 fn mounts() {
-    let volume = |name: &str| MountSource::Volume { name: name.to_owned() };
-    let bind = |path: &str, create| MountSource::Bind { path: path.to_owned(), create };
+    let volume = |name: &str| MountSource::Volume { name: name.to_owned(), nocopy: false, subpath: None };
+    let bind = |path: &str, create| MountSource::Bind { path: path.to_owned(), create, propagation: None };
     let tmpfs = |size_bytes, mode| MountSource::Tmpfs { size_bytes, mode };
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     for (source, read_only, expect) in [
@@ -228,7 +228,7 @@ fn mounts() {
 #[test]
 fn a_directory_to_be_made_goes_the_older_way() {
     for (read_only, expect) in [(false, "/h:/data:rw"), (true, "/h:/data:ro")] {
-        let request = mounted(MountSource::Bind { path: "/h".to_owned(), create: true }, read_only);
+        let request = mounted(MountSource::Bind { path: "/h".to_owned(), create: true, propagation: None }, read_only);
         assert_eq!(sent(&request, &Facts::default(), "/HostConfig/Binds"), serde_json::json!([expect]));
         let targets = sent(&request, &Facts::default(), "/HostConfig/Mounts/0/Target");
         assert_eq!(targets, RESOLV_CONF, "only the resolver is left");
@@ -237,7 +237,7 @@ fn a_directory_to_be_made_goes_the_older_way() {
 
 #[test]
 fn a_volume_that_the_assignment_does_not_carry_is_refused() {
-    let request = mounted(MountSource::Volume { name: "lost".to_owned() }, false);
+    let request = mounted(MountSource::Volume { name: "lost".to_owned(), nocopy: false, subpath: None }, false);
     let refused = create_body(&request, &Facts::default()).unwrap_err().to_string();
     assert!(refused.contains("`lost`") && refused.contains("t7"), "{refused}");
     assert!(wanted_volumes(&request.assignment).is_err());
@@ -245,11 +245,11 @@ fn a_volume_that_the_assignment_does_not_carry_is_refused() {
 
 #[test]
 fn volumes_to_have_first() {
-    let request = mounted(MountSource::Volume { name: "old".to_owned() }, false);
+    let request = mounted(MountSource::Volume { name: "old".to_owned(), nocopy: false, subpath: None }, false);
     let wanted = wanted_volumes(&request.assignment).unwrap();
     assert_eq!(wanted, [WantedVolume { name: "legacy".into(), external: true, key: "old".into() }]);
 
-    let mut request = mounted(MountSource::Volume { name: "data".to_owned() }, false);
+    let mut request = mounted(MountSource::Volume { name: "data".to_owned(), nocopy: false, subpath: None }, false);
     let user = [("wherry.cluster", "no"), ("keep", "yes")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     request.assignment.volumes.get_mut("data").unwrap().labels = user.into_iter().collect();
     let wanted = wanted_volumes(&request.assignment).unwrap();
@@ -282,7 +282,7 @@ fn files_and_resolver_are_read_only() {
 
 #[test]
 fn the_users_own_resolver_wins() {
-    let source = MountSource::Bind { path: "/mine".to_owned(), create: false };
+    let source = MountSource::Bind { path: "/mine".to_owned(), create: false, propagation: None };
     let mounts = vec![Mount { source, target: RESOLV_CONF.to_owned(), read_only: false }];
     let made = body(ContainerSpec { mounts, ..spec() });
     let mounts = made.host_config.unwrap().mounts.unwrap();

@@ -147,7 +147,7 @@ fn container(cx: &mut Context<'_>, keys: &mut Fields<'_>, image: String, declare
         read_only: keys.take("read_only").and_then(|f| cx.boolean(&f)).unwrap_or_default(),
         mounts: mounts.into_iter().map(|(mount, _)| mount).collect(),
         files,
-        limits: Default::default(),
+        ..ContainerSpec::default()
     }
 }
 

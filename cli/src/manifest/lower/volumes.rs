@@ -150,7 +150,7 @@ fn short_options(cx: &mut Context<'_>, item: &Field<'_>, options: &str) -> bool 
 
 fn bind(cx: &mut Context<'_>, field: &Field<'_>, path: &str, create: bool) -> Option<MountSource> {
     match host_path(cx, field.node.at, path) {
-        Ok(path) => Some(MountSource::Bind { path: path.to_string_lossy().into_owned(), create }),
+        Ok(path) => Some(MountSource::Bind { path: path.to_string_lossy().into_owned(), create, propagation: None }),
         Err(why) => {
             cx.problem(field.node.at, format!("`{}`: {why}", field.path), "");
             None
@@ -160,7 +160,7 @@ fn bind(cx: &mut Context<'_>, field: &Field<'_>, path: &str, create: bool) -> Op
 
 fn volume(cx: &mut Context<'_>, field: &Field<'_>, name: &str, declared: &Declared<'_>) -> Option<MountSource> {
     if declared.volumes.contains(name) {
-        return Some(MountSource::Volume { name: name.to_owned() });
+        return Some(MountSource::Volume { name: name.to_owned(), nocopy: false, subpath: None });
     }
     let declare = "declare it under the top-level `volumes:`, or begin a host path with `./`";
     cx.undefined(field.node.at, "volume", name, declare, declared.volumes.iter().copied());

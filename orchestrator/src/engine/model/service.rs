@@ -57,7 +57,7 @@ pub fn replacement_hash(spec: &ServiceSpec, volumes: &BTreeMap<String, VolumeSpe
 pub fn volumes_used(spec: &ServiceSpec, all: &BTreeMap<String, VolumeSpec>) -> BTreeMap<String, VolumeSpec> {
     let mut used = BTreeMap::new();
     for mount in &spec.container.mounts {
-        if let MountSource::Volume { name } = &mount.source
+        if let MountSource::Volume { name, .. } = &mount.source
             && let Some(volume) = all.get(name)
         {
             used.insert(name.clone(), volume.clone());

@@ -71,7 +71,7 @@ impl Task {
     /// It mounts a named volume of its own node.
     pub fn has_local_volume(&self) -> bool {
         self.container.mounts.iter().any(|m| match &m.source {
-            MountSource::Volume { name } => self.volumes.get(name).is_none_or(|v| !v.external),
+            MountSource::Volume { name, .. } => self.volumes.get(name).is_none_or(|v| !v.external),
             _ => false,
         })
     }

@@ -77,7 +77,7 @@ pub fn judge(state: &State, ledger: &Ledger, service: &Service, node: &Node) -> 
 /// A named local volume exists on one node only: its tasks go where it is, never to an empty twin.
 fn volumes(state: &State, ledger: &Ledger, service: &Service, node: &Node) -> Result<(), Refusal> {
     for mount in &service.spec.container.mounts {
-        let MountSource::Volume { name } = &mount.source else { continue };
+        let MountSource::Volume { name, .. } = &mount.source else { continue };
         if service.volumes.get(name).is_some_and(|v| v.external) {
             continue;
         }
