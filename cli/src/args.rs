@@ -42,6 +42,9 @@ pub enum Command {
     /// Create or change a project from its Compose file; wait until it runs
     #[command(after_help = APPLY_HELP)]
     Apply(ApplyArgs),
+    /// Judge a Compose file, key by key, without a server
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArgs),
     /// List projects, services, tasks, nodes, ...
     #[command(after_help = GET_HELP)]
     Get(GetArgs),
@@ -156,6 +159,23 @@ pub struct DevDownArgs {
     /// Remove named volumes too
     #[arg(long)]
     pub volumes: bool,
+}
+
+/// `ctl check`.
+#[derive(Debug, ClapArgs)]
+pub struct CheckArgs {
+    /// Compose file, the same as `-f FILE`
+    #[arg(value_name = "FILE", conflicts_with = "file")]
+    pub path: Option<PathBuf>,
+    /// Which manifest.
+    #[command(flatten)]
+    pub manifest: ManifestArgs,
+    /// Only what is translated or refused
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// How long to wait.
@@ -493,6 +513,17 @@ EXAMPLES
   ctl apply --profile debug    and the services of that profile
   ctl apply --prune            and remove what the file no longer has
   cat shop.yaml | ctl apply -f - -p shop --no-wait";
+
+const CHECK_HELP: &str = "\
+Each key is honoured, translated (it means something else here, or nothing) or
+refused, with its place and what to write instead. Exit 0 if `ctl apply` would
+take the file, 1 if not.
+
+EXAMPLES
+  ctl check                    the Compose file in this directory
+  ctl check shop.yaml --quiet  only what is not honoured as written
+  ctl check -f shop.yaml -f prod.yaml --profile debug
+  ctl check shop.yaml -o json";
 
 const GET_HELP: &str = "\
 KINDS

@@ -4,11 +4,12 @@ use super::args::*;
 use clap::{CommandFactory, Parser};
 
 /// Every command whose help is shown, with the words that lead to it.
-const SHOWN: [&str; 14] = [
+const SHOWN: [&str; 15] = [
     "",
     "dev",
     "dev down",
     "apply",
+    "check",
     "get",
     "ps",
     "describe",
@@ -56,7 +57,7 @@ fn help_reads_as_it_should() {
 fn only_what_works_is_listed() {
     let listed: Vec<String> =
         Args::command().get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name().to_owned()).collect();
-    let want = ["dev", "apply", "get", "ps", "describe", "why", "logs", "scale", "delete", "dns", "version"];
+    let want = ["dev", "apply", "check", "get", "ps", "describe", "why", "logs", "scale", "delete", "dns", "version"];
     assert_eq!(listed, want);
 }
 

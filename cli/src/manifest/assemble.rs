@@ -212,7 +212,7 @@ impl<'c, 's> Assembly<'c, 's> {
         }
         for (name, at) in findings.undefined {
             if self.undefined.insert(name.clone()) {
-                self.cx.notice(at, format!("the variable `{name}` is not set: taken as empty"));
+                self.cx.remark(at, format!("the variable `{name}` is not set: taken as empty"));
             }
         }
     }

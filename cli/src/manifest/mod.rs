@@ -4,6 +4,7 @@
 //! Called by `ctl apply`, `plan`, `check` and `dev`. Rules of the keys: Compose Specification; what each key's verdict is: `lower/keys`.
 
 mod assemble;
+mod check;
 mod dotenv;
 mod files;
 mod interpolate;
@@ -28,6 +29,7 @@ use proto::id::{BlobDigest, ProjectName, ServiceName};
 use proto::spec::{BlobKind, ProjectSpec};
 use zeroize::Zeroizing;
 
+pub use check::{Checked, Judged, Said, Verdict, check};
 pub use files::{Disk, chosen};
 pub use problem::{Notice, Position, Problem};
 pub use spans::Spans;

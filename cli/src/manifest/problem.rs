@@ -64,6 +64,8 @@ pub struct Notice {
     pub col: u32,
     /// What is so.
     pub text: String,
+    /// A key means something else than in Compose, or nothing; otherwise it is worth knowing, and the key is honoured.
+    pub translates: bool,
 }
 
 impl fmt::Display for Notice {

@@ -199,7 +199,7 @@ fn stands_alone(over: &Node, path: &Path<'_>) -> bool {
 fn reset(cx: &mut Context<'_>, entry: &Entry, path: &Path<'_>, is_there: bool) {
     let path = path.keys().join(".");
     if !is_there {
-        cx.notice(entry.at, format!("`!reset` has nothing to take away: no file before this one has `{path}`"));
+        cx.remark(entry.at, format!("`!reset` has nothing to take away: no file before this one has `{path}`"));
     }
     cx.understood(path, entry.at);
 }

@@ -31,7 +31,7 @@ pub fn apply(cx: &mut Context<'_>, asked: &[String], root: &mut Node) {
     });
     say(cx, &left_out, section.at, before == left_out.len());
     for profile in asked.iter().flat_map(|p| p.split(',')).filter(|p| *p != "*" && !known.contains(*p)) {
-        cx.notice(Mark::default(), format!("no service has the profile `{}`", shorten(profile)));
+        cx.remark(Mark::default(), format!("no service has the profile `{}`", shorten(profile)));
     }
 }
 
@@ -66,6 +66,14 @@ fn is_name(text: &str) -> bool {
 
 fn say(cx: &mut Context<'_>, left_out: &[(String, Mark, Vec<String>)], services_at: Mark, is_all: bool) {
     let Some((_, first, _)) = left_out.first() else { return };
+    if cx.keeps_all() && !is_all {
+        for (name, at, profiles) in left_out {
+            cx.understood(format!("services.{}", shorten(name)), *at);
+            let profiles = profiles.join("` nor `");
+            cx.remark(*at, format!("left out with all its keys: its profile `{profiles}` is not active"));
+        }
+        return;
+    }
     let shown = left_out.iter().take(SHOWN).map(|(name, _, profiles)| format!("{name} ({})", profiles.join(", ")));
     let mut names = shown.collect::<Vec<_>>().join(", ");
     if left_out.len() > SHOWN {
@@ -75,7 +83,7 @@ fn say(cx: &mut Context<'_>, left_out: &[(String, Mark, Vec<String>)], services_
         let message = format!("no service is left, as no profile of theirs is active: {names}");
         cx.problem(services_at, message, "use `--profile NAME`, or COMPOSE_PROFILES");
     } else {
-        cx.notice(
+        cx.remark(
             *first,
             format!("left out, as no profile of theirs is active (`--profile NAME` takes them in): {names}"),
         );

@@ -161,7 +161,7 @@ fn waits(cx: &mut Context<'_>, services: &mut [Service]) {
     for other in services.iter_mut().filter(|s| s.restart_at.is_none() && completed.contains(&s.name)) {
         other.spec.restart = RestartPolicy::No;
         other.restart_at = Some(other.at);
-        cx.notice(
+        cx.remark(
             other.at,
             format!("`{}` runs once: others wait for it to complete, and it has no `restart`", other.name),
         );
@@ -172,5 +172,5 @@ fn restarts(cx: &mut Context<'_>, services: &[Service]) {
     let silent: Vec<&Service> = services.iter().filter(|s| s.restart_at.is_none()).collect();
     let Some(first) = silent.first() else { return };
     let names: Vec<&str> = silent.iter().map(|s| s.name.as_str()).collect();
-    cx.notice(first.at, format!("restart always unless `restart: \"no\"` is written: {}", names.join(", ")));
+    cx.remark(first.at, format!("restart always unless `restart: \"no\"` is written: {}", names.join(", ")));
 }

@@ -75,7 +75,7 @@ fn args(cx: &mut Context<'_>, keys: &mut Fields<'_>) -> BTreeMap<String, String>
             Some(value) => {
                 args.insert(name, value);
             }
-            None => cx.notice(at, format!("the build argument `{}` has no value here and is left out", shorten(&name))),
+            None => cx.remark(at, format!("the build argument `{}` has no value here and is left out", shorten(&name))),
         }
     }
     args

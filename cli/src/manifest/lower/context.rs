@@ -47,7 +47,7 @@ pub struct Context<'a> {
     pub replaced: Vec<(String, Mark, Mark)>,
 }
 
-/// Everything that was asked for and stands in the manifest: paths with the places of their keys.
+/// Every key that stands in the manifest, asked for or refused: its path with its place.
 pub type Record = Rc<RefCell<Vec<(String, Mark)>>>;
 
 /// The rank of what stands in no file of the manifest: after all that does.
@@ -68,6 +68,16 @@ impl<'a> Context<'a> {
             record: Record::default(),
             replaced: Vec::new(),
         }
+    }
+
+    /// Keeps all problems: for a verdict of every key.
+    pub fn keep_all(&mut self) {
+        self.problems_kept = usize::MAX;
+    }
+
+    /// Whether a verdict of every key is wanted.
+    pub fn keeps_all(&self) -> bool {
+        self.problems_kept == usize::MAX
     }
 
     /// Takes one more file and returns its number for marks.
@@ -124,6 +134,11 @@ impl<'a> Context<'a> {
         self.record.borrow_mut().push((path.into(), at));
     }
 
+    /// The keys that stand in the manifest, with their places; empties it.
+    pub fn take_record(&mut self) -> Vec<(String, Mark)> {
+        std::mem::take(&mut self.record.borrow_mut())
+    }
+
     /// Notes that a key of an earlier file is replaced by the one of a later file.
     pub fn replaced(&mut self, path: String, earlier: Mark, by: Mark) {
         self.replaced.push((path, earlier, by));
@@ -167,14 +182,19 @@ impl<'a> Context<'a> {
         self.problem(fault.at, fault.message, fault.hint.as_deref().unwrap_or_default());
     }
 
-    /// Something honoured otherwise than expected.
+    /// A key that means something else than in Compose, or nothing.
     pub fn notice(&mut self, at: Mark, text: impl Into<String>) {
-        let file = self.name(at);
-        self.notices.insert((at.file, Notice { file, line: at.line, col: at.col, text: text.into() }));
+        self.say(at, text.into(), true);
     }
 
-    fn notice_in(&mut self, file: &str, line: u32, text: impl Into<String>) {
-        self.notices.insert((ELSEWHERE, Notice { file: file.into(), line, col: 1, text: text.into() }));
+    /// Something worth knowing of what is honoured.
+    pub fn remark(&mut self, at: Mark, text: impl Into<String>) {
+        self.say(at, text.into(), false);
+    }
+
+    fn say(&mut self, at: Mark, text: String, translates: bool) {
+        let file = self.name(at);
+        self.notices.insert((at.file, Notice { file, line: at.line, col: at.col, text, translates }));
     }
 
     /// All problems and all notices, sorted by place.
@@ -415,7 +435,8 @@ impl<'a> Context<'a> {
             self.problem_in(file, at, fault.message, &fault.hint);
         }
         for (name, line) in found.undefined {
-            self.notice_in(file, line, format!("the variable `{name}` is not set: taken as empty"));
+            let text = format!("the variable `{name}` is not set: taken as empty");
+            self.notices.insert((ELSEWHERE, Notice { file: file.into(), line, col: 1, text, translates: false }));
         }
         found.variables
     }

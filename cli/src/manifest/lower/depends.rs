@@ -46,7 +46,7 @@ pub fn depends_on(
         } else if dependency.required {
             cx.undefined(at, "service", &name, "declare it under `services:`", declared.services.iter().copied());
         } else {
-            cx.notice(
+            cx.remark(
                 at,
                 format!("there is no service `{}`: it is not waited for, as `required: false` allows", shorten(&name)),
             );
@@ -62,7 +62,7 @@ fn left_out(cx: &mut Context<'_>, at: Mark, name: &str, dependency: Dependency, 
         let message = format!("there is no service `{name}` here: its profile `{profile}` is not active");
         cx.problem(at, message, &format!("use `--profile {profile}`, or write `required: false`"));
     } else {
-        cx.notice(at, format!("`{name}` is not waited for, as its profile `{profile}` is not active"));
+        cx.remark(at, format!("`{name}` is not waited for, as its profile `{profile}` is not active"));
     }
 }
 

@@ -32,7 +32,7 @@ pub fn environment(cx: &mut Context<'_>, keys: &mut Fields<'_>) -> BTreeMap<Stri
             }
             None => {
                 variables.remove(&name);
-                cx.notice(at, format!("the variable `{}` has no value here and is left out", shorten(&name)));
+                cx.remark(at, format!("the variable `{}` has no value here and is left out", shorten(&name)));
             }
         }
     }

@@ -56,10 +56,14 @@ impl<'a> Fields<'a> {
     pub fn finish(self, cx: &mut Context<'_>, not_yet: &[(&'static str, &'static str)]) {
         for entry in self.entries {
             let key = entry.key.as_str();
-            if key.starts_with("x-") || self.asked.contains(&key) {
+            if self.asked.contains(&key) {
                 continue;
             }
             let path = self.field(entry).path;
+            self.record.borrow_mut().push((path.clone(), entry.at));
+            if key.starts_with("x-") {
+                continue;
+            }
             if let Some((_, hint)) = not_yet.iter().find(|(name, _)| *name == key) {
                 cx.problem(entry.at, format!("`{path}` is not supported yet"), hint);
                 continue;

@@ -191,7 +191,7 @@ fn command(cx: &mut Context<'_>, field: &Field<'_>) -> Option<Vec<String>> {
                     "`{}` is not read by a shell: `{character}` is passed on as it is; for a shell write [\"sh\", \"-c\", \"...\"]",
                     field.path
                 );
-                cx.notice(field.node.at, message);
+                cx.remark(field.node.at, message);
             }
             Some(split.words)
         }
