@@ -207,10 +207,10 @@ fn read(manifest: &str) -> Result<Seen, String> {
         let lines: Vec<String> = problems.iter().map(|p| p.to_string().replace("compose.yaml:", "")).collect();
         lines.join("\n")
     })?;
-    let mut seen = Seen::default();
-    seen.services = loaded.spec.services.keys().map(ToString::to_string).collect();
+    let services = loaded.spec.services.keys().map(ToString::to_string).collect();
     let notices = loaded.notices.iter().map(|n| n.to_string().replace("compose.yaml:", ""));
-    seen.notices = notices.filter(|n| !n.contains("restart always unless")).collect();
+    let notices = notices.filter(|n| !n.contains("restart always unless")).collect();
+    let mut seen = Seen { fields: BTreeMap::new(), notices, services };
     flatten("spec", &serde_json::to_value(&loaded.spec).expect("serialisable"), &mut seen.fields);
     for (service, build) in &loaded.builds {
         let build = json!({
