@@ -3,6 +3,8 @@
 //! Made by hand and apart from the wire, so that neither changes with the other. Fields are added, never renamed or removed.
 //! Times are RFC 3339 in UTC, absent when not known; spans are in the unit their name ends in.
 
+use std::collections::BTreeMap;
+
 use proto::v1;
 use serde::Serialize;
 
@@ -47,6 +49,8 @@ pub struct Service {
     image: String,
     ports: Vec<Port>,
     reason: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
     uid: String,
@@ -205,6 +209,7 @@ impl From<&v1::Service> for Service {
             image: s.image.clone(),
             ports: s.ports.iter().map(Port::from).collect(),
             reason: s.reason.clone(),
+            labels: s.labels.clone().into_iter().collect(),
             created_at: rfc3339(s.created_at_unix_ms),
             uid: s.uid.clone(),
         }

@@ -102,14 +102,7 @@ pub const BUILD: NotYet = &[
 ];
 
 /// `deploy`.
-pub const DEPLOY: NotYet = &[
-    ("endpoint_mode", "remove it: names answer the addresses of all ready tasks"),
-    ("labels", "write the service's `labels`"),
-    ("placement", "remove it: tasks are spread over all ready nodes"),
-    ("restart_policy", "write the service's `restart`"),
-    ("rollback_config", UPDATES),
-    ("update_config", UPDATES),
-];
+pub const DEPLOY: NotYet = &[("rollback_config", UPDATES), ("update_config", UPDATES)];
 
 /// `deploy.resources.limits`.
 pub const LIMITS: NotYet = &[];

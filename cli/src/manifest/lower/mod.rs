@@ -13,7 +13,9 @@ mod fields;
 mod health;
 pub mod keys;
 mod networks;
+mod placement;
 mod ports;
+mod restart;
 mod service;
 mod volumes;
 

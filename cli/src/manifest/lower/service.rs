@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use proto::id::ServiceName;
 use proto::limits::STOP_GRACE_DEFAULT_MS;
-use proto::spec::{ContainerSpec, PortSpec, PullPolicy, RestartPolicy, ServiceSpec};
+use proto::spec::{ContainerSpec, PortSpec, PullPolicy, ServiceSpec};
 
 use super::super::Build;
 use super::super::tree::{Mark, Node, Value, shorten};
 use super::super::words::split_command;
 use super::context::{Context, Field, Fields};
 use super::{
-    Declared, blobs, build, depends, deploy, environment, health, is_docker_name, keys, networks, ports, volumes,
+    Declared, blobs, build, depends, deploy, environment, health, is_docker_name, keys, networks, ports, restart,
+    volumes,
 };
 
 /// A service with what the checks between services need to know.
@@ -56,24 +57,26 @@ pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &D
     let container = container(cx, &mut keys, image, declared);
     let deploy = deploy::deploy(cx, &mut keys);
     let depends_on = depends::depends_on(cx, &mut keys, declared);
-    let restart = keys.take("restart");
+    let restart = restart::restart(cx, &mut keys, deploy.restart);
     let container_name_at = keys.take("container_name").map(|f| f.at);
     let ports = ports::ports(cx, &mut keys);
     let spec = ServiceSpec {
         container: Arc::new(ContainerSpec { limits: deploy.limits, ..container }),
         replicas: deploy.replicas,
-        restart: restart.as_ref().and_then(|f| restart_policy(cx, f)).unwrap_or_default(),
+        restart: restart.map(|(policy, _)| policy).unwrap_or_default(),
         health: health::health(cx, &mut keys),
         ports: ports.iter().map(|(port, _)| port.clone()).collect(),
         expose: ports::expose(cx, &mut keys),
         depends_on: depends_on.iter().map(|(name, (dependency, _))| (name.clone(), *dependency)).collect(),
         reservations: deploy.reservations,
         networks: networks::joined(cx, &mut keys, declared),
+        placement: deploy.placement,
+        labels: deploy.labels,
         ..ServiceSpec::default()
     };
     keys.finish(cx, keys::SERVICE);
     let dependencies = depends_on.into_iter().map(|(name, (_, at))| (name, at)).collect();
-    let restart_at = restart.map(|f| f.at);
+    let restart_at = restart.map(|(_, at)| at);
     Some(Service { name, at: field.at, spec, build, ports, dependencies, restart_at, container_name_at })
 }
 
@@ -210,35 +213,6 @@ fn pull_policy(cx: &mut Context<'_>, field: &Field<'_>) -> Option<PullPolicy> {
         other => {
             let message = format!("`{}: {}` is not supported yet", field.path, shorten(other));
             cx.problem(field.node.at, message, "write missing, always or never");
-            None
-        }
-    }
-}
-
-fn restart_policy(cx: &mut Context<'_>, field: &Field<'_>) -> Option<RestartPolicy> {
-    const HINT: &str = "write \"no\", always, unless-stopped, on-failure or on-failure:N";
-    let Value::Scalar(scalar) = &field.node.value else {
-        cx.mismatch(field, "a string");
-        return None;
-    };
-    let (word, max) = scalar.text.split_once(':').map_or((scalar.text.as_str(), None), |(w, m)| (w, Some(m)));
-    match (word, max) {
-        ("no", None) => Some(RestartPolicy::No),
-        ("always", None) => Some(RestartPolicy::Always),
-        ("unless-stopped", None) => {
-            cx.notice(
-                field.at,
-                "`restart: unless-stopped` is taken as `always`: a service is stopped by `ctl scale` or `ctl delete`",
-            );
-            Some(RestartPolicy::Always)
-        }
-        ("on-failure", None) => Some(RestartPolicy::OnFailure { max: 0 }),
-        ("on-failure", Some(max)) if max.parse::<u32>().is_ok() => {
-            Some(RestartPolicy::OnFailure { max: max.parse().ok()? })
-        }
-        _ => {
-            let message = format!("`{}`: expected a restart policy, found {}", field.path, field.node.describe());
-            cx.problem(field.node.at, message, HINT);
             None
         }
     }
