@@ -95,6 +95,7 @@ fn agent_config(config: &DevConfig) -> agent::Config {
         door: agent::session::Door::Unix(config.agents_socket()),
         docker: config.docker.clone(),
         labels: config.labels.clone(),
+        pulse: agent::pulse::Pulse::default(),
     }
 }
 
