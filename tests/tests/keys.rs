@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use agent::runtime::translate::{Facts, create_body, volume_body, wanted_volumes};
 use agent::runtime::{CreateRequest, Identity};
-use cli::manifest::{Input, LoadOptions, Loaded, ReadError, Sources, load};
+use cli::manifest::{Input, LoadOptions, Loaded, ReadError, Sources, check, load};
 use proto::assignment::{Assignment, Desired, NodeNetwork};
 use proto::id::{ClusterId, NodeId, ServiceKey, ServiceName, Slot, TaskId};
 use proto::revision::Epoch;
@@ -195,21 +195,24 @@ struct Seen {
     services: BTreeSet<String>,
 }
 
-fn read(manifest: &str) -> Result<Seen, String> {
-    let options = LoadOptions {
+fn options(manifest: &str) -> LoadOptions {
+    LoadOptions {
         inputs: vec![Input::Text { name: "compose.yaml".into(), bytes: manifest.into() }],
         profiles: Vec::new(),
         project_name: None,
         env: [("HOME", "/home/me"), ("SET", "yes"), ("PASSWORD", "secret")].map(|(k, v)| (k.into(), v.into())).into(),
         working_dir: DIRECTORY.into(),
-    };
-    let loaded = load(&options, &Files).map_err(|problems| {
+    }
+}
+
+fn read(manifest: &str) -> Result<Seen, String> {
+    let loaded = load(&options(manifest), &Files).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|p| p.to_string().replace("compose.yaml:", "")).collect();
         lines.join("\n")
     })?;
     let services = loaded.spec.services.keys().map(ToString::to_string).collect();
-    let notices = loaded.notices.iter().map(|n| n.to_string().replace("compose.yaml:", ""));
-    let notices = notices.filter(|n| !n.contains("restart always unless")).collect();
+    let translations = loaded.notices.iter().filter(|notice| notice.translates);
+    let notices = translations.map(|n| n.to_string().replace("compose.yaml:", "")).collect();
     let mut seen = Seen { fields: BTreeMap::new(), notices, services };
     flatten("spec", &serde_json::to_value(&loaded.spec).expect("serialisable"), &mut seen.fields);
     for (service, build) in &loaded.builds {
@@ -328,6 +331,46 @@ fn every_key_becomes_what_its_fixture_says() {
         }
     }
     assert!(wrong.is_empty(), "{} fixtures:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The key of the schema that a path of a manifest is of: without the names that users give.
+fn key_of(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut is_name = false;
+    for part in path.split('.') {
+        let part = part.split('[').next().unwrap_or_default();
+        if !is_name {
+            kept.push(part);
+        }
+        let named = match kept.as_slice() {
+            [section] => ["services", "volumes", "networks", "configs", "secrets", "models"].contains(section),
+            ["services", key] => {
+                ["networks", "depends_on", "ulimits", "models"].contains(key) && !path.contains("volumes[")
+            }
+            _ => false,
+        };
+        is_name = named && !is_name;
+    }
+    kept.join(".")
+}
+
+#[test]
+fn ctl_check_says_of_each_key_what_its_fixture_says() {
+    let mut wrong = Vec::new();
+    let fixtures = Fixture::all();
+    let by_key: BTreeMap<&str, &Fixture> = fixtures.iter().map(|f| (f.key.as_str(), f)).collect();
+    for fixture in fixtures.iter().filter(|f| !is_below_whole(&f.key, &by_key)) {
+        let checked = check(&options(&fixture.manifest), &Files);
+        let verdicts: BTreeSet<&str> =
+            checked.keys.iter().filter(|k| key_of(&k.path) == fixture.key).map(|k| k.verdict.as_str()).collect();
+        if !verdicts.contains(fixture.verdict()) {
+            wrong.push(format!("{}: {} here, {verdicts:?} by ctl check", fixture.key, fixture.verdict()));
+        }
+        if checked.is_applyable() != (fixture.verdict() != "refused") {
+            wrong.push(format!("{}: {}, but applyable: {}", fixture.key, fixture.verdict(), checked.is_applyable()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
