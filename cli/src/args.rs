@@ -4,6 +4,8 @@
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+
+use proto::needs::Permission;
 use std::time::Duration;
 
 use crate::time::parse_duration;
@@ -45,6 +47,9 @@ pub enum Command {
     /// Judge a Compose file, key by key, without a server
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
+    /// Show what apply would do, without doing it
+    #[command(after_help = PLAN_HELP)]
+    Plan(PlanArgs),
     /// List projects, services, tasks, nodes, ...
     #[command(after_help = GET_HELP)]
     Get(GetArgs),
@@ -57,6 +62,9 @@ pub enum Command {
     /// Explain a service's state: what is, why, and what happens next
     #[command(after_help = WHY_HELP)]
     Why(WhyArgs),
+    /// Tell what happened, or what happens
+    #[command(after_help = EVENTS_HELP)]
+    Events(EventsArgs),
     /// Print what a service's containers write
     #[command(after_help = LOGS_HELP)]
     Logs(LogsArgs),
@@ -92,8 +100,6 @@ pub enum Command {
     #[command(hide = true)]
     Status(Rest),
     #[command(hide = true)]
-    Events(Rest),
-    #[command(hide = true)]
     Build(Rest),
 }
 
@@ -126,6 +132,10 @@ pub struct DevArgs {
     /// Range of the containers' addresses [default: the first free one from 10.210.0.0/16 on]
     #[arg(long, value_name = "CIDR")]
     pub range: Option<String>,
+    /// What containers may ask for beyond the ordinary, separated by commas: privileged, devices, capabilities,
+    /// security-opt, engine-socket, host-pid, host-ipc, host-uts, host-userns, host-cgroup
+    #[arg(long, value_name = "WORDS", env = "WHERRY_ALLOW", value_delimiter = ',', hide_env_values = true)]
+    pub allow: Vec<Permission>,
     /// A label of its node, for placement; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     pub labels: Vec<(String, String)>,
@@ -230,9 +240,39 @@ pub struct ApplyArgs {
     /// Remove services of the project that the file no longer has
     #[arg(long)]
     pub prune: bool,
+    /// Show what it would do, without doing it: `ctl plan`
+    #[arg(long, conflicts_with_all = ["no_wait", "expect_release"])]
+    pub dry_run: bool,
+    /// Refuse unless N is the present release (0: the project is new), as `ctl plan` printed it
+    #[arg(long, value_name = "N")]
+    pub expect_release: Option<u64>,
     /// How long to wait.
     #[command(flatten)]
     pub waiting: Waiting,
+}
+
+impl ApplyArgs {
+    /// The same as `ctl plan`.
+    pub fn plan(&self) -> PlanArgs {
+        PlanArgs { manifest: self.manifest.clone(), prune: self.prune, exit_code: false, output: Output::default() }
+    }
+}
+
+/// `ctl plan`.
+#[derive(Debug, ClapArgs)]
+pub struct PlanArgs {
+    /// Which manifest.
+    #[command(flatten)]
+    pub manifest: ManifestArgs,
+    /// Plan to remove services of the project that the file no longer has
+    #[arg(long)]
+    pub prune: bool,
+    /// Exit with 1 if something would change or cannot be placed
+    #[arg(long)]
+    pub exit_code: bool,
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// Which project a name is looked for in.
@@ -315,6 +355,20 @@ pub struct GetArgs {
     pub watch: bool,
 }
 
+impl GetArgs {
+    /// The same as `ctl events`.
+    pub fn events(&self) -> EventsArgs {
+        EventsArgs {
+            name: self.name.clone(),
+            scope: self.scope.clone(),
+            watch: self.watch,
+            since: None,
+            tail: None,
+            output: self.output,
+        }
+    }
+}
+
 /// `ctl ps`.
 #[derive(Debug, ClapArgs)]
 pub struct PsArgs {
@@ -355,6 +409,28 @@ pub struct WhyArgs {
     /// Where.
     #[command(flatten)]
     pub scope: InProject,
+}
+
+/// `ctl events`.
+#[derive(Debug, ClapArgs)]
+pub struct EventsArgs {
+    /// Only about this and its parts: a service, a slot, a project or a node
+    pub name: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub scope: InProject,
+    /// Go on as they happen: each once, in order
+    #[arg(long, short)]
+    pub watch: bool,
+    /// Only what happened in this last span of time, such as 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+    /// Of what happened before only the last so many [default: 200]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub tail: Option<u32>,
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// `ctl logs`.
@@ -535,6 +611,16 @@ EXAMPLES
   ctl check -f shop.yaml -f prod.yaml --profile debug
   ctl check shop.yaml -o json";
 
+const PLAN_HELP: &str = "\
+EXAMPLES
+  ctl plan                     the Compose file in this directory
+  ctl plan -f shop.yaml --prune -o wide
+  ctl plan --exit-code         for scripts: 0 nothing to do, 1 something
+
+The first step is what apply then does at once; the later ones follow if what
+is begun succeeds. Nothing is uploaded and nothing is built. Values that may be
+secrets are not shown.";
+
 const GET_HELP: &str = "\
 KINDS
   projects, services (svc), tasks, nodes (no), servers, volumes (vol),
@@ -562,6 +648,16 @@ const WHY_HELP: &str = "\
 EXAMPLES
   ctl why web                  the service as a whole
   ctl why shop/web.2           its second container";
+
+const EVENTS_HELP: &str = "\
+EXAMPLES
+  ctl events                   the last 200 of the whole cluster
+  ctl events web --since 10m
+  ctl events -p shop --watch
+  ctl events --watch -o json   a line of JSON for each
+
+While watching none is told twice and none is left out; if more happened
+than the cluster keeps (10 000), it says how many were missed.";
 
 const LOGS_HELP: &str = "\
 EXAMPLES

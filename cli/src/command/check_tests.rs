@@ -55,7 +55,7 @@ services:
   other:
     image: nginx
     ports: [\"80:80\"]
-    provider: {type: a}
+    credential_spec: {file: a}
   none: {}
   debug: {image: b, profiles: [debug], privilegd: true}
 ";
@@ -86,9 +86,9 @@ compose.yaml:15:5   honoured    services.other.image
 compose.yaml:16:5   refused     services.other.ports
                       host port 80/tcp is already published by `web` on line 11
                       hint: publish another port, or on another address
-compose.yaml:17:5   refused     services.other.provider
-                      `services.other.provider` is not supported yet
-                      hint: remove it
+compose.yaml:17:5   refused     services.other.credential_spec
+                      `services.other.credential_spec` is not supported yet
+                      hint: it is for Windows containers: remove it
 compose.yaml:18:3   refused     services.none
                       the service `none` has neither `image` nor `build`
                       hint: write `image: NAME:TAG`
@@ -120,14 +120,14 @@ async fn a_file_that_can_be_applied_ends_with_0() {
 
 #[tokio::test]
 async fn json_is_stable() {
-    let mut desk = desk(&[("a.yaml", "services:\n  web: {image: a, gpus: all}\n")]);
+    let mut desk = desk(&[("a.yaml", "services:\n  web: {image: a, credential_spec: {}}\n")]);
     let (exit, out) = desk.ctl("check a.yaml -p shop -o json").await;
     let got: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     let key = |name: &str, state: &str, line: u32, col: u32, messages: serde_json::Value| serde_json::json!({"name": name, "state": state, "file": "a.yaml", "line": line, "col": col, "messages": messages});
-    let message = serde_json::json!([{"text": "`services.web.gpus` is not supported yet", "hint": "remove it, or run this service elsewhere for now"}]);
+    let message = serde_json::json!([{"text": "`services.web.credential_spec` is not supported yet", "hint": "it is for Windows containers: remove it"}]);
     let want = serde_json::json!({
         "kind": "KeyList", "project": "shop", "applyable": false, "honoured": 2, "translated": 0, "refused": 1,
-        "items": [key("services", "honoured", 1, 1, serde_json::json!([])), key("services.web.image", "honoured", 2, 9, serde_json::json!([])), key("services.web.gpus", "refused", 2, 19, message)],
+        "items": [key("services", "honoured", 1, 1, serde_json::json!([])), key("services.web.image", "honoured", 2, 9, serde_json::json!([])), key("services.web.credential_spec", "refused", 2, 19, message)],
         "remarks": [{"file": "a.yaml", "line": 2, "col": 3, "text": "restart always unless `restart: \"no\"` is written: web"}],
     });
     assert_eq!((exit, got), (1, want));

@@ -6,8 +6,10 @@ pub mod delete;
 pub mod describe;
 pub mod dev;
 pub mod dns;
+pub mod events;
 pub mod get;
 pub mod logs;
+pub mod plan;
 pub mod progress;
 pub mod scale;
 pub mod version;
@@ -17,9 +19,13 @@ pub mod why;
 #[cfg(test)]
 mod check_tests;
 #[cfg(test)]
+mod events_tests;
+#[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod plan_tests;
 #[cfg(test)]
 mod progress_tests;
 #[cfg(test)]
