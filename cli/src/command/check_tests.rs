@@ -190,6 +190,30 @@ async fn what_cannot_be_read_is_told_as_one_line() {
     assert!(desk.err.text().contains("there is no Compose file in this directory"), "{}", desk.err.text());
 }
 
+/// Stacks as people publish them: `fixtures/published/NAME` with `check.txt`, what is not honoured as written.
+/// `WHERRY_UPDATE_EXPECT=1 cargo test -p cli published` writes what is so now.
+#[tokio::test]
+async fn what_is_said_about_published_files() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/published");
+    let mut wrong = Vec::new();
+    for entry in std::fs::read_dir(root).expect("the fixtures are there") {
+        let dir = entry.expect("readable").path();
+        let (mut session, out, _) = session(dir.clone(), None);
+        session.env.insert("HOME".to_owned(), "/home/me".to_owned());
+        let args = <crate::args::Args as clap::Parser>::try_parse_from(["ctl", "check", "--quiet"]).expect("is good");
+        let exit = crate::run(&mut session, &args.command).await.expect("is judged");
+        let got = format!("{}[exit code {}]\n", out.text(), exit.code());
+        let path = dir.join("check.txt");
+        if std::env::var_os("WHERRY_UPDATE_EXPECT").is_some() {
+            std::fs::write(&path, &got).expect("writable");
+        }
+        if got != std::fs::read_to_string(&path).unwrap_or_default() {
+            wrong.push(format!("{}\n{got}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// Work is counted, not time: each key is judged once, and what is wrong is sought at its place, not among all.
 #[tokio::test]
 async fn a_large_file_is_judged_key_by_key() {
