@@ -4,7 +4,7 @@ use super::args::*;
 use clap::{CommandFactory, Parser};
 
 /// Every command whose help is shown, with the words that lead to it.
-const SHOWN: [&str; 17] = [
+const SHOWN: [&str; 23] = [
     "",
     "dev",
     "dev down",
@@ -19,6 +19,12 @@ const SHOWN: [&str; 17] = [
     "logs",
     "scale",
     "delete",
+    "rollout",
+    "rollout status",
+    "rollout history",
+    "rollout undo",
+    "rollout pause",
+    "rollout resume",
     "dns",
     "dns lookup",
     "version",
@@ -60,7 +66,7 @@ fn only_what_works_is_listed() {
     let listed: Vec<String> =
         Args::command().get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name().to_owned()).collect();
     let want = [
-        "dev", "apply", "check", "plan", "get", "ps", "describe", "why", "events", "logs", "scale", "delete", "dns",
+        "dev", "apply", "check", "plan", "get", "ps", "describe", "why", "events", "logs", "scale", "rollout", "delete", "dns",
         "version",
     ];
     assert_eq!(listed, want);

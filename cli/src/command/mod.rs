@@ -11,6 +11,7 @@ pub mod get;
 pub mod logs;
 pub mod plan;
 pub mod progress;
+pub mod rollout;
 pub mod scale;
 pub mod version;
 pub mod wait;

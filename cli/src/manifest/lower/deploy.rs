@@ -10,6 +10,7 @@ use proto::spec::{Limits, PlacementSpec, Reservations, RestartPolicy};
 use super::super::tree::Mark;
 use super::super::words;
 use super::context::{Context, Field, Fields};
+use super::update::{self, Updates};
 use super::{keys, placement, restart};
 
 /// Docker refuses a container with less memory.
@@ -30,6 +31,8 @@ pub struct Deploy {
     pub labels: BTreeMap<String, String>,
     /// What `restart_policy` says, and where.
     pub restart: Option<(RestartPolicy, Mark)>,
+    /// How changes go.
+    pub updates: Updates,
 }
 
 /// Lowers both keys of a service.
@@ -50,6 +53,7 @@ pub fn deploy(cx: &mut Context<'_>, service: &mut Fields<'_>) -> Deploy {
         deploy.labels = keys.take("labels").map(|f| cx.labels(&f)).unwrap_or_default();
         deploy.restart = keys.take("restart_policy").and_then(|f| restart::policy(cx, &f));
         endpoint_mode(cx, &mut keys);
+        deploy.updates = update::updates(cx, &mut keys);
         keys.finish(cx, keys::DEPLOY);
     }
     if let (Some(a), Some(b), Some(field)) = (scaled, written, &scale)

@@ -6,7 +6,6 @@
 pub type NotYet = &'static [(&'static str, &'static str)];
 
 const DROP: &str = "remove it, or run this service elsewhere for now";
-const UPDATES: &str = "remove it: how updates go is not adjustable yet";
 const HOOKS: &str = "commands beside the container's own are not run yet: do it in the image's entry point";
 
 /// Top level.
@@ -53,7 +52,7 @@ pub const BUILD: NotYet = &[
 ];
 
 /// `deploy`.
-pub const DEPLOY: NotYet = &[("rollback_config", UPDATES), ("update_config", UPDATES)];
+pub const DEPLOY: NotYet = &[];
 
 /// `deploy.resources.limits`.
 pub const LIMITS: NotYet = &[];

@@ -9,6 +9,7 @@ pub mod context;
 mod depends;
 mod deploy;
 mod environment;
+mod extension;
 mod fields;
 mod health;
 mod images;
@@ -21,6 +22,7 @@ mod placement;
 mod ports;
 mod restart;
 mod service;
+mod update;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};

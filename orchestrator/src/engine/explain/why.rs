@@ -18,6 +18,9 @@ const AS_ASKED: &str = "nothing; it is as asked";
 /// The answer of `ctl why` for a service, or one slot of it. `wall`: for spans in words.
 pub fn why(state: &State, key: &ServiceKey, slot: Option<Slot>, wall: Wall) -> Option<Explanation> {
     let service = state.service(key)?;
+    if let Some(told) = super::rollout::why(state, service, wall).filter(|_| slot.is_none()) {
+        return Some(told);
+    }
     let Some(first) = slot.or_else(|| first_troubled(state, service)) else {
         return Some(of_service(state, service, wall));
     };

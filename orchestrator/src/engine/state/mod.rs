@@ -19,7 +19,11 @@ use super::model::{Blob, Event, Node, Project, Ranges, Service, Task, Usage, Vol
 use clients::Clients;
 
 /// The newest version of State that this program understands.
-pub const STATE_VERSION: u32 = 1;
+pub const STATE_VERSION: u32 = 2;
+/// The version of a State before its first command. The leader raises it: the log says from where on.
+const FIRST_VERSION: u32 = 1;
+/// The version that knows rollouts.
+const ROLLOUTS: u32 = 2;
 
 /// Everything that is true, as of one revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,7 +61,7 @@ impl State {
     /// Before the first command.
     pub fn empty() -> State {
         State {
-            version: STATE_VERSION,
+            version: FIRST_VERSION,
             cluster: None,
             ranges: None,
             epoch: Epoch(1),
@@ -232,6 +236,10 @@ impl State {
         let skip = usize::try_from(from - oldest).unwrap_or(usize::MAX);
         let kept = (skip..self.events.len()).filter_map(|at| self.events.get(at));
         (from - (number + 1), (from..).zip(kept))
+    }
+
+    fn has_rollouts(&self) -> bool {
+        self.version >= ROLLOUTS
     }
 
     fn uid(&self) -> Uid {
