@@ -248,7 +248,7 @@ pub enum Any {
     /// A project.
     Project(Project),
     /// A service.
-    Service(Service),
+    Service(Box<Service>),
     /// A task.
     Task(Box<Task>),
     /// A volume.

@@ -153,7 +153,9 @@ impl Foresight<'_> {
     /// Does anything of the project wait for time to pass?
     fn is_under_way(&self) -> bool {
         let word = |s: &Service| super::explain::service(&self.copy, s).state;
-        self.copy.services_of(self.project).any(|s| matches!(word(s), "updating" | "starting" | "deleting"))
+        self.copy
+            .services_of(self.project)
+            .any(|s| matches!(word(s), "updating" | "rolling-back" | "starting" | "deleting"))
     }
 
     /// Every agent reports that what it was asked for is so; false when none had anything to say.

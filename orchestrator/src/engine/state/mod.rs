@@ -270,8 +270,12 @@ impl State {
         let Some(task) = self.tasks.remove(&id) else { return };
         self.by_service.remove(&(task.service.clone(), task.slot, id));
         self.by_node.remove(&(task.node, id));
+        // A node without tasks has no entry, as in an index that is derived anew.
         if let Some(usage) = self.usage.get_mut(&task.node) {
             usage.release(&task);
+            if usage.tasks == 0 {
+                self.usage.remove(&task.node);
+            }
         }
         for address in &task.addresses {
             self.by_address.remove(address);
