@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use proto::v1;
@@ -16,7 +15,7 @@ use super::apply::{self, After, Asked};
 use super::delete;
 use super::logs::{Chunk, Printer, spawn};
 use super::wait::{self, Ended, Watch};
-use crate::args::{DevArgs, DevCommand, DevDownArgs, DevPlace, Waiting};
+use crate::args::{DevArgs, DevCommand, DevDownArgs, DevPlace, ManifestArgs, Waiting};
 use crate::client::Client;
 use crate::dev::cluster::{self, Cluster, DevConfig};
 use crate::dev::home::Home;
@@ -59,7 +58,7 @@ pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure>
         return serve(&home, config).await;
     }
     // A manifest with problems is told before anything is made.
-    let loaded = manifest(session, args.file.as_ref())?;
+    let loaded = manifest(session, args)?;
     checks::root()?;
     if home.holder().is_some()
         && let Some(client) = daemon::ready_unless_gone(&home, &config).await?
@@ -95,11 +94,12 @@ fn config(session: &Session, place: &DevPlace, range: Option<String>) -> Result<
 }
 
 /// The named manifest, or that of the directory if there is one.
-fn manifest(session: &Session, file: Option<&PathBuf>) -> Result<Option<Loaded>, Failure> {
-    if file.is_none() && crate::manifest::discover(&session.dir).is_none() {
+fn manifest(session: &Session, args: &DevArgs) -> Result<Option<Loaded>, Failure> {
+    if args.file.is_none() && intake::chosen(session).is_empty() {
         return Ok(None);
     }
-    intake::load(session, file.map(PathBuf::as_path), None).map(Some)
+    let manifest = ManifestArgs { profile: args.profile.clone(), ..ManifestArgs::of(args.file.as_ref()) };
+    intake::load(session, &manifest).map(Some)
 }
 
 async fn say_started(session: &mut Session, client: &Client) -> Result<(), Failure> {

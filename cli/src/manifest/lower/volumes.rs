@@ -70,16 +70,16 @@ fn external(cx: &mut Context<'_>, field: &Field<'_>) -> Option<bool> {
 pub fn mounts(cx: &mut Context<'_>, service: &mut Fields<'_>, declared: &Declared<'_>) -> Vec<(Mount, Mark)> {
     let Some(field) = service.take("volumes") else { return Vec::new() };
     let mut mounts: Vec<(Mount, Mark)> = Vec::new();
-    let mut targets: BTreeMap<String, u32> = BTreeMap::new();
+    let mut targets: BTreeMap<String, Mark> = BTreeMap::new();
     for item in cx.list(&field).unwrap_or_default() {
         let mount = match item.node.value {
             Value::Map(_) => long(cx, &item, declared),
             _ => short(cx, &item, declared),
         };
         let Some(mount) = mount else { continue };
-        if let Some(first) = targets.insert(comparable(&mount.target), item.at.line) {
-            let message =
-                format!("`{}` is mounted twice: on line {first} and on line {}", shorten(&mount.target), item.at.line);
+        if let Some(first) = targets.insert(comparable(&mount.target), item.at) {
+            let (target, place) = (shorten(&mount.target), cx.elsewhere(first, item.at));
+            let message = format!("`{target}` is mounted twice: {place} and on line {}", item.at.line);
             cx.problem(item.at, message, "keep one of them");
         }
         mounts.push((mount, item.at));
@@ -201,7 +201,7 @@ fn short_options(cx: &mut Context<'_>, item: &Field<'_>, options: &str) -> bool 
 }
 
 fn bind(cx: &mut Context<'_>, field: &Field<'_>, path: &str, create: bool) -> Option<MountSource> {
-    match host_path(cx, path) {
+    match host_path(cx, field.node.at, path) {
         Ok(path) => Some(MountSource::Bind { path: path.to_string_lossy().into_owned(), create, propagation: None }),
         Err(why) => {
             cx.problem(field.node.at, format!("`{}`: {why}", field.path), "");
