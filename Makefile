@@ -1,6 +1,6 @@
 # One way to run things, the same for a person and for CI.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart images test lint fmt bench sim mutants leftovers-before leftovers-after clean-check upgrade-check
+.PHONY: help quickstart images dist test lint fmt bench sim mutants leftovers-before leftovers-after clean-check upgrade-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,6 +10,9 @@ quickstart: ## from a checkout to a running shop; asks before it installs anythi
 
 images: ## build the images of the examples
 	@examples/build-images
+
+dist: ## one static program with units, installer and checksum, in dist/
+	@packaging/dist
 
 test: ## every test, with what they need set up first; skipping fails
 	@packaging/test

@@ -4,6 +4,7 @@ use clap::Parser;
 use std::path::PathBuf;
 
 use crate::node::Config;
+use crate::pulse::Pulse;
 use crate::session::Door;
 
 /// Runs containers on this host as a Wherry cluster assigns them.
@@ -39,6 +40,7 @@ impl From<Args> for Config {
             door: Door::Unix(args.server_socket),
             docker: args.docker,
             labels: args.labels.into_iter().collect(),
+            pulse: Pulse::default(),
         }
     }
 }

@@ -14,6 +14,8 @@ pub mod log_streams;
 pub mod network;
 pub mod node;
 pub mod prober;
+pub mod program;
+pub mod pulse;
 pub mod reporter;
 pub mod runtime;
 pub mod session;

@@ -28,6 +28,7 @@ use crate::files::{self, Files, FilesError};
 use crate::ledger::{Kept, Ledger, LedgerError};
 use crate::log_streams::LogStreams;
 use crate::network::forwarder::Forwarder;
+use crate::pulse::Pulse;
 use crate::reporter::Reporter;
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::{ContainerRuntime, Identity, RuntimeError, SeenState};
@@ -48,6 +49,8 @@ pub struct Config {
     pub docker: String,
     /// The operator's labels of this node.
     pub labels: BTreeMap<String, String>,
+    /// Beats with each turn of the node's loop.
+    pub pulse: Pulse,
 }
 
 /// Why a node cannot run, or not be taken down.
@@ -118,7 +121,7 @@ pub async fn run_on(
         logs,
     };
     rooms.spawn(session.run(stop.clone()));
-    let parts = Parts { runtime, files, ledger, reporter, clock, accepted: accepted_seen, view };
+    let parts = Parts { runtime, files, ledger, reporter, clock, accepted: accepted_seen, view, pulse: config.pulse };
     worker::run(parts, memory, stop).await;
     while rooms.join_next().await.is_some() {}
     Ok(())

@@ -123,9 +123,19 @@ pub struct DevArgs {
     /// Range of the containers' addresses [default: the first free one from 10.210.0.0/16 on]
     #[arg(long, value_name = "CIDR")]
     pub range: Option<String>,
+    /// A label of its node, for placement; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub labels: Vec<(String, String)>,
     /// Set by `--detach` for the process that stays.
     #[arg(long, hide = true, conflicts_with_all = ["detach", "file"])]
     pub foreground_daemon: bool,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("write KEY=VALUE".into()),
+    }
 }
 
 /// Which dev cluster, on which engine.

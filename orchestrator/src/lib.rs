@@ -5,6 +5,7 @@ pub mod dispatcher;
 pub mod engine;
 pub mod leader;
 pub mod pki;
+pub mod program;
 pub mod raft;
 pub mod routes;
 pub mod server;

@@ -150,6 +150,11 @@ impl RunningServer {
         self.raft.lost().await
     }
 
+    /// Returns once the log's core has taken a question; false when it has ended.
+    pub async fn answers(&self) -> bool {
+        self.raft.answers().await
+    }
+
     /// Closes the doors, then the log.
     pub async fn shutdown(self) {
         self.stop.cancel();

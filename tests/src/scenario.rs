@@ -11,8 +11,8 @@ use proto::names::TypedName;
 use proto::node::{ForwardStatus, NodeConditions, NodeInfo};
 use proto::revision::{Time, Wall};
 use proto::spec::{
-    ContainerSpec, Dependency, DependencyCondition, Mount, MountSource, PortMode, PortSpec, ProjectSpec, Protocol,
-    RestartPolicy, ServiceSpec, VolumeSpec,
+    Constraint, ContainerSpec, Dependency, DependencyCondition, Mount, MountSource, PortMode, PortSpec, ProjectSpec,
+    Protocol, RestartPolicy, ServiceSpec, VolumeSpec,
 };
 use proto::task_state::{Health, Phase, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,6 +153,11 @@ impl World {
             match option {
                 "cpu" => info.cpu_millis = parse(value)?,
                 "memory" => info.memory_bytes = parse::<u64>(value)? << 20,
+                "arch" => info.arch = value.to_owned(),
+                "label" => {
+                    let (key, value) = value.split_once(':').ok_or("label=KEY:VALUE")?;
+                    info.labels.insert(key.to_owned(), value.to_owned());
+                }
                 other => return Err(format!("no option `{other}`")),
             }
         }
@@ -479,6 +484,10 @@ fn service(options: &[&str]) -> Result<ServiceSpec, String> {
             "memory" => spec.reservations.memory_bytes = parse::<u64>(value)? << 20,
             "port" => spec.ports.push(port(value, PortMode::Ingress)?),
             "host-port" => spec.ports.push(port(value, PortMode::Host)?),
+            "platform" => container.platform = Some(value.to_owned()),
+            "constraint" => spec.placement.constraints.push(constraint(value)?),
+            "spread" => spec.placement.spread.push(value.to_owned()),
+            "max-per-node" => spec.placement.max_per_node = parse(value)?,
             "restart" if value == "no" => spec.restart = RestartPolicy::No,
             "volume" => container.mounts.push(Mount {
                 source: MountSource::Volume { name: value.to_owned(), nocopy: false, subpath: None },
@@ -501,6 +510,14 @@ fn service(options: &[&str]) -> Result<ServiceSpec, String> {
     }
     spec.container = Arc::new(container);
     Ok(spec)
+}
+
+fn constraint(text: &str) -> Result<Constraint, String> {
+    let (equal, parts) = match text.split_once("==") {
+        Some(parts) => (true, parts),
+        None => (false, text.split_once("!=").ok_or("constraint=ATTRIBUTE==VALUE or ATTRIBUTE!=VALUE")?),
+    };
+    Ok(Constraint { attribute: parts.0.to_owned(), equal, value: parts.1.to_owned() })
 }
 
 fn port(value: &str, mode: PortMode) -> Result<PortSpec, String> {

@@ -38,6 +38,7 @@ use crate::engine::health::Sample;
 use crate::engine::{Container, Memory, Observed, Outcome, OwnEndpoint, next_deadline, own_endpoints, strangers};
 use crate::files::Files;
 use crate::ledger::Ledger;
+use crate::pulse::Pulse;
 use crate::reporter::Reporter;
 use crate::runtime::{ContainerRuntime, EngineInfo, Hint, Identity, RuntimeError};
 use steps::{Hands, Seen};
@@ -86,6 +87,8 @@ pub struct Parts {
     pub accepted: channel::Receiver<Option<Arc<AssignmentSet>>>,
     /// What is told to the rest.
     pub view: channel::Sender<View>,
+    /// Beats with each turn.
+    pub pulse: Pulse,
 }
 
 /// Something that happened.
@@ -157,6 +160,7 @@ pub async fn run(parts: Parts, memory: Memory, stop: CancellationToken) {
             worker.apply(event);
         }
         worker.turn();
+        worker.parts.pulse.beat();
     }
     watching.abort();
     worker.cancels.values().for_each(CancellationToken::cancel);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::world::{assignment, check, empty_set};
 use crate::files::BlobSource;
+use crate::pulse::Pulse;
 use crate::runtime::*;
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -216,6 +217,7 @@ impl Node {
             clock,
             accepted: accepted_seen,
             view,
+            pulse: Pulse::default(),
         };
         let stop = CancellationToken::new();
         let worker = tokio::spawn(run(parts, memory, stop.clone()));

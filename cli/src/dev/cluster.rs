@@ -2,6 +2,7 @@
 //!
 //! The only place of ctl, beside `build`, that names the server and the agent. Called by `command/dev`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
@@ -23,6 +24,8 @@ pub struct DevConfig {
     pub range: Option<String>,
     /// The Docker Engine, `unix:///var/run/docker.sock`.
     pub docker: String,
+    /// The labels of its node, for placement.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl DevConfig {
@@ -91,7 +94,8 @@ fn agent_config(config: &DevConfig) -> agent::Config {
         data_dir: config.agent_dir(),
         door: agent::session::Door::Unix(config.agents_socket()),
         docker: config.docker.clone(),
-        labels: std::collections::BTreeMap::new(),
+        labels: config.labels.clone(),
+        pulse: agent::pulse::Pulse::default(),
     }
 }
 

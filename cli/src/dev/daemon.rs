@@ -38,6 +38,9 @@ pub fn spawn(home: &Home, config: &DevConfig) -> Result<Child, Failure> {
     if let Some(range) = &config.range {
         command.args(["--range", range]);
     }
+    for (key, value) in &config.labels {
+        command.args(["--label", &format!("{key}={value}")]);
+    }
     // A multi-call binary is told its role by its name.
     std::os::unix::process::CommandExt::arg0(&mut command, "ctl");
     command.stdin(Stdio::null()).stdout(log).stderr(log_too).current_dir("/");
@@ -150,9 +153,16 @@ pub async fn stop(home: &Home) -> Result<(), Failure> {
 mod tests {
     use super::*;
     use crate::command::fake::{World, service, shop};
+    use std::collections::BTreeMap;
 
     fn config(dir: &std::path::Path) -> (Home, DevConfig) {
-        let config = DevConfig { name: "t".into(), dir: dir.to_owned(), range: None, docker: String::new() };
+        let config = DevConfig {
+            name: "t".into(),
+            dir: dir.to_owned(),
+            range: None,
+            docker: String::new(),
+            labels: BTreeMap::new(),
+        };
         (Home::new(config.dir.clone()), config)
     }
 

@@ -8,6 +8,7 @@ use proto::spec::{MountSource, PortMode, PortSpec, ProjectSpec, Protocol, Servic
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::outcome::FieldProblem;
+use super::placement::constraint::{ATTRIBUTES, LABEL_PREFIX, is_attribute};
 use super::state::State;
 
 /// Everything that is wrong with it; empty when it is acceptable.
@@ -65,10 +66,24 @@ fn admit_service(
             problems.push(problem(&at("files"), &message, "apply the file again; the content is sent with it"));
         }
     }
+    admit_placement(&at("deploy.placement"), service, problems);
     for (dependency, how) in &service.depends_on {
         if how.required && !spec.services.contains_key(dependency) {
             let message = format!("depends on `{dependency}`, which is not a service of this project");
             problems.push(problem(&at("depends_on"), &message, "name a service, or write `required: false`"));
+        }
+    }
+}
+
+fn admit_placement(at: &str, service: &ServiceSpec, problems: &mut Vec<FieldProblem>) {
+    let placement = &service.placement;
+    let constraints = placement.constraints.iter().map(|c| ("constraints", &c.attribute));
+    let spread = placement.spread.iter().map(|attribute| ("preferences", attribute));
+    for (field, attribute) in constraints.chain(spread) {
+        if !is_attribute(attribute) {
+            let message = format!("nodes have no `{attribute}`");
+            let hint = format!("one of {}, or {LABEL_PREFIX}KEY", ATTRIBUTES.join(", "));
+            problems.push(problem(&format!("{at}.{field}"), &message, &hint));
         }
     }
 }

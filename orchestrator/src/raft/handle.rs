@@ -228,6 +228,11 @@ impl RaftHandle {
         finished.map_err(|e| RaftError::Fatal { cause: e.to_string() })
     }
 
+    /// Returns once the core has taken a question, which it does not while it waits for the disk; false when it ended.
+    pub async fn answers(&self) -> bool {
+        self.0.raft.with_raft_state(|_| ()).await.is_ok()
+    }
+
     /// Resolves when the log cannot go on, with the reason. The process is then expected to end: nothing is retried.
     pub async fn lost(&self) -> RaftError {
         let mut metrics = self.0.raft.metrics();

@@ -266,6 +266,12 @@ impl Dev {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
+        let state = self.state().display().to_string();
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        for mount in mounts.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| point.starts_with(&state))
+        {
+            let _ = rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH);
+        }
         if self.cluster.is_empty() {
             return;
         }

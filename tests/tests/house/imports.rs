@@ -145,25 +145,25 @@ const FENCES: &[Fence] = &[
     Fence {
         name: &["orchestrator"],
         within: "cli/",
-        may: &["cli/src/dev/"],
+        may: &["cli/src/dev/", "cli/src/bin/wherry.rs"],
         instead: "speak with the server through cli::client; only `dev` holds one",
     },
     Fence {
         name: &["agent"],
         within: "cli/",
-        may: &["cli/src/dev/"],
+        may: &["cli/src/dev/", "cli/src/bin/wherry.rs"],
         instead: "speak with the server through cli::client; only `dev` holds an agent",
     },
     Fence {
         name: &["orchestrator", "server"],
         within: "",
-        may: &["orchestrator/src/main.rs", "cli/src/dev/"],
+        may: &["orchestrator/src/program.rs", "cli/src/dev/"],
         instead: "`server` joins the rooms and is joined by none: take what you need as an argument",
     },
     Fence {
         name: &["crate", "server"],
         within: "orchestrator/",
-        may: &[],
+        may: &["orchestrator/src/program.rs"],
         instead: "`server` joins the rooms and is joined by none: take what you need as an argument",
     },
     Fence {

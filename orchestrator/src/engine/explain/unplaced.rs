@@ -14,7 +14,7 @@ use crate::engine::state::State;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterCount {
     /// The filter's stable word.
-    pub filter: &'static str,
+    pub filter: String,
     /// How many nodes it refused.
     pub nodes: u32,
     /// Host name of one of them, the first in order of id.
@@ -39,20 +39,20 @@ pub struct NoNode {
 impl NoNode {
     /// Judges all nodes as State is now. `avoid`: a node not to be chosen.
     pub fn judge(state: &State, service: &Service, avoid: Option<NodeId>) -> NoNode {
-        let ledger = Ledger::of(state);
+        let (ledger, wanted) = (Ledger::of(state), filter::Wanted::of(state, service));
         let mut all = NoNode::default();
         for node in state.nodes() {
             all.nodes += 1;
             let verdict = match avoid {
                 Some(avoided) if avoided == node.info.id => Err(Refusal::Avoided),
-                _ => filter::judge(state, &ledger, service, node),
+                _ => filter::judge(state, &ledger, &wanted, node),
             };
             match verdict {
                 Ok(()) => all.fit += 1,
                 Err(refusal) => all.count(&refusal, &node.info.hostname),
             }
         }
-        all.filters.sort_by(|a, b| b.nodes.cmp(&a.nodes).then(a.filter.cmp(b.filter)));
+        all.filters.sort_by(|a, b| b.nodes.cmp(&a.nodes).then(a.filter.cmp(&b.filter)));
         all
     }
 
@@ -61,7 +61,7 @@ impl NoNode {
         match self.filters.iter_mut().find(|f| f.filter == filter) {
             Some(known) => known.nodes += 1,
             None => self.filters.push(FilterCount {
-                filter,
+                filter: filter.into_owned(),
                 nodes: 1,
                 example: hostname.to_owned(),
                 refusal: refusal.to_string(),

@@ -7,6 +7,7 @@ pub mod node;
 pub mod project;
 pub mod service;
 pub mod task;
+pub mod usage;
 pub mod volume;
 
 pub use blob::{Blob, Content};
@@ -16,4 +17,5 @@ pub use node::{Node, Reachability};
 pub use project::{Deletion, Project, Release};
 pub use service::Service;
 pub use task::Task;
+pub use usage::Usage;
 pub use volume::{Volume, VolumeKey};

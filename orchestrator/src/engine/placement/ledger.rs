@@ -1,30 +1,28 @@
 //! What is free as a plan spends it, so that two placements of one plan see each other.
+//!
+//! What State's tasks hold is State's own index; only what the plan adds is counted here.
 
+use imbl::OrdMap;
 use proto::id::{NodeId, ProjectName, ServiceKey};
 use proto::revision::Time;
-use proto::spec::{PortSpec, Protocol, Reservations};
+use proto::spec::{PortSpec, Reservations};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
-use crate::engine::model::{Node, Service, Task};
+use crate::engine::model::{Node, Service, Usage};
 use crate::engine::state::State;
 
 /// Free capacity by node.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
-    nodes: BTreeMap<NodeId, Used>,
     now: Time,
+    /// What State's tasks hold.
+    held: OrdMap<NodeId, Usage>,
+    /// What a plan adds.
+    planned: BTreeMap<NodeId, Usage>,
+    /// The same by service, as numbers of tasks.
+    planned_of: BTreeMap<ServiceKey, BTreeMap<NodeId, u32>>,
     /// Nodes on which a plan makes a named volume, by project and name.
     homes: BTreeMap<(ProjectName, String), BTreeSet<NodeId>>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Used {
-    reserved: Reservations,
-    tasks: u32,
-    placed: usize,
-    by_service: BTreeMap<ServiceKey, u32>,
-    host_ports: BTreeSet<(Protocol, u16, Option<IpAddr>)>,
 }
 
 // === impl Ledger ===
@@ -37,78 +35,81 @@ impl Ledger {
 
     /// Of all nodes at a moment of cluster time.
     pub fn at(state: &State, now: Time) -> Ledger {
-        let mut ledger = Ledger { now: now.max(state.clock()), ..Ledger::default() };
-        for task in state.tasks() {
-            ledger.hold(task);
-        }
-        ledger
-    }
-
-    /// Of one node.
-    pub fn of_node(state: &State, node: &Node) -> Ledger {
-        let mut ledger = Ledger { now: state.clock(), ..Ledger::default() };
-        for task in state.tasks_on(node.info.id) {
-            ledger.hold(task);
-        }
-        ledger
-    }
-
-    fn hold(&mut self, task: &Task) {
-        self.spend(task.node, &task.service, &task.reservations, &task.host_ports);
+        Ledger { now: now.max(state.clock()), held: state.usage().clone(), ..Ledger::default() }
     }
 
     /// A task of this service was placed on this node.
     pub fn place(&mut self, node: NodeId, service: &Service) {
-        self.spend(node, &service.key, &service.spec.reservations, &service.host_ports());
-        self.nodes.entry(node).or_default().placed += 1;
+        let planned = self.planned.entry(node).or_default();
+        planned.hold(&service.spec.reservations, &service.host_ports());
+        if !self.planned_of.contains_key(&service.key) {
+            self.planned_of.insert(service.key.clone(), BTreeMap::new());
+        }
+        if let Some(of) = self.planned_of.get_mut(&service.key) {
+            *of.entry(node).or_default() += 1;
+        }
         for (name, _) in service.volumes.iter().filter(|(_, v)| !v.external) {
             self.homes.entry((service.key.project.clone(), name.clone())).or_default().insert(node);
         }
     }
 
-    fn spend(&mut self, node: NodeId, service: &ServiceKey, wanted: &Reservations, host_ports: &[PortSpec]) {
-        let used = self.nodes.entry(node).or_default();
-        used.tasks += 1;
-        used.reserved.cpu_millis += wanted.cpu_millis;
-        used.reserved.memory_bytes += wanted.memory_bytes;
-        *used.by_service.entry(service.clone()).or_default() += 1;
-        for port in host_ports.iter().filter(|p| p.published != 0) {
-            used.host_ports.insert((port.protocol, port.published, port.host_ip));
-        }
-    }
-
     /// What is reserved on a node.
     pub fn reserved(&self, node: NodeId) -> Reservations {
-        self.nodes.get(&node).map(|u| u.reserved).unwrap_or_default()
+        let (held, planned) = (self.held.get(&node), self.planned.get(&node));
+        let both = || held.into_iter().chain(planned).map(|u| u.reserved);
+        Reservations {
+            cpu_millis: both().map(|r| r.cpu_millis).sum(),
+            memory_bytes: both().map(|r| r.memory_bytes).sum(),
+        }
     }
 
     /// How many tasks a node has.
     pub fn tasks(&self, node: NodeId) -> u32 {
-        self.nodes.get(&node).map_or(0, |u| u.tasks)
+        self.held.get(&node).map_or(0, |u| u.tasks) + self.planned.get(&node).map_or(0, |u| u.tasks)
     }
 
-    /// How many tasks of a service a node has.
-    pub fn tasks_of(&self, node: NodeId, service: &ServiceKey) -> u32 {
-        self.nodes.get(&node).and_then(|u| u.by_service.get(service)).copied().unwrap_or(0)
+    /// How full a node is: the larger reserved share of processor and memory in thousandths, then its tasks.
+    pub fn load(&self, node: &Node) -> (u64, u32) {
+        let reserved = self.reserved(node.info.id);
+        let cpu = share(reserved.cpu_millis, node.info.cpu_millis);
+        let memory = share(reserved.memory_bytes, node.info.memory_bytes);
+        (cpu.max(memory), self.tasks(node.info.id))
+    }
+
+    /// How many tasks of a service each node has, the planned ones included; nodes without any are absent.
+    pub fn tasks_of(&self, state: &State, service: &ServiceKey) -> BTreeMap<NodeId, u32> {
+        let mut counts: BTreeMap<NodeId, u32> = self.planned_of.get(service).cloned().unwrap_or_default();
+        for task in state.tasks_of(service) {
+            *counts.entry(task.node).or_default() += 1;
+        }
+        counts
     }
 
     /// How many tasks a plan places on a node, and at what moment of cluster time.
     pub fn placed(&self, node: NodeId) -> (usize, Time) {
-        (self.nodes.get(&node).map_or(0, |u| u.placed), self.now)
+        (self.planned.get(&node).map_or(0, |u| u.tasks as usize), self.now)
+    }
+
+    /// How many tasks of a service a plan places on a node.
+    pub fn placed_of(&self, node: NodeId, service: &ServiceKey) -> u32 {
+        self.planned_of.get(service).and_then(|of| of.get(&node)).copied().unwrap_or(0)
     }
 
     /// The nodes on which a plan makes this volume, if it does.
     pub fn homes(&self, project: &ProjectName, volume: &str) -> Option<&BTreeSet<NodeId>> {
+        if self.homes.is_empty() {
+            return None;
+        }
         self.homes.get(&(project.clone(), volume.to_owned()))
     }
 
     /// Is this host port taken on a node? No address means all addresses.
     pub fn is_port_taken(&self, node: NodeId, port: &PortSpec) -> bool {
-        let Some(used) = self.nodes.get(&node) else { return false };
-        used.host_ports.iter().any(|(protocol, number, ip)| {
-            *protocol == port.protocol
-                && *number == port.published
-                && (ip.is_none() || port.host_ip.is_none() || *ip == port.host_ip)
-        })
+        let held = self.held.get(&node).is_some_and(|u| u.has_port(port));
+        held || self.planned.get(&node).is_some_and(|u| u.has_port(port))
     }
+}
+
+fn share(part: u64, whole: u64) -> u64 {
+    u64::try_from(u128::from(part) * 1000 / u128::from(whole.max(1))).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,14 @@
 //! Choosing a node: filter, score, pick; ties by node id. Every refusal has a reason.
+//!
+//! `place` looks at every node and says why each refused; `Placer` makes the same choices for the many tasks of a plan.
 
+mod candidates;
+pub mod constraint;
 pub mod filter;
 pub mod ledger;
+mod placer;
+#[cfg(test)]
+mod properties;
 pub mod score;
 
 use proto::id::NodeId;
@@ -13,6 +20,7 @@ use super::model::{Node, Service};
 use super::state::State;
 pub use filter::Refusal;
 pub use ledger::Ledger;
+pub use placer::Placer;
 
 /// Why no node took a task: how many nodes each filter refused, with one example each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -26,22 +34,24 @@ pub struct Unplaceable {
 /// Chooses a node for one task, or says why there is none. `avoid`: a node not to be chosen.
 pub fn place(state: &State, ledger: &Ledger, service: &Service, avoid: Option<NodeId>) -> Result<NodeId, Unplaceable> {
     let mut why = Unplaceable::default();
+    let wanted = filter::Wanted::of(state, service);
+    let spread = score::Spread::of(state, ledger, service);
     let mut best: Option<(score::Score, NodeId)> = None;
     for node in state.nodes() {
         why.nodes += 1;
         let verdict = match avoid {
             Some(avoided) if avoided == node.info.id => Err(Refusal::Avoided),
-            _ => filter::judge(state, ledger, service, node),
+            _ => filter::judge(state, ledger, &wanted, node),
         };
         match verdict {
             Ok(()) => {
-                let candidate = (score::score(ledger, service, node), node.info.id);
+                let candidate = (score::score(ledger, &spread, service, node), node.info.id);
                 if best.as_ref().is_none_or(|b| candidate < *b) {
                     best = Some(candidate);
                 }
             }
             Err(refusal) => {
-                let entry = why.refusals.entry(refusal.kind().to_owned()).or_insert((0, refusal.to_string()));
+                let entry = why.refusals.entry(refusal.kind().into_owned()).or_insert((0, refusal.to_string()));
                 entry.0 += 1;
             }
         }
@@ -51,8 +61,7 @@ pub fn place(state: &State, ledger: &Ledger, service: &Service, avoid: Option<No
 
 /// Would this node take the task as State is now? The same filters that placed it.
 pub fn fits_now(state: &State, service: &Service, node: &Node) -> Result<(), Refusal> {
-    let ledger = Ledger::of_node(state, node);
-    filter::judge(state, &ledger, service, node)
+    filter::judge(state, &Ledger::of(state), &filter::Wanted::on(state, service, node.info.id), node)
 }
 
 impl fmt::Display for Unplaceable {

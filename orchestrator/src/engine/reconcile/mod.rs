@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use super::lease::Leases;
 use super::model::Service;
-use super::placement::{Ledger, Unplaceable};
+use super::placement::{Placer, Unplaceable};
 use super::plan::{Change, Plan, Planned, Requires, Unplaced};
 use super::reason::Reason;
 use super::state::State;
@@ -51,7 +51,7 @@ pub fn next_deadline(state: &State, leases: &Leases, now: Time) -> Option<Time> 
 /// A plan in the making: what the passes share.
 struct Draft<'a> {
     state: &'a State,
-    ledger: Ledger,
+    placer: Placer<'a>,
     /// Gates opened by this plan.
     opened: BTreeSet<(ServiceKey, ServiceName)>,
     /// Nodes that this plan marks: their tasks are judged by the next.
@@ -65,7 +65,7 @@ impl<'a> Draft<'a> {
     fn new(state: &'a State, now: Time) -> Draft<'a> {
         Draft {
             state,
-            ledger: Ledger::at(state, now),
+            placer: Placer::new(state, now),
             opened: BTreeSet::new(),
             marked: BTreeSet::new(),
             plan: Plan { base: state.revision(), ..Plan::default() },
@@ -73,9 +73,14 @@ impl<'a> Draft<'a> {
     }
 
     fn change(&mut self, change: Change, requires: Vec<Requires>, reason: Reason) {
-        if self.plan.changes.len() < PLAN_MAX_CHANGES {
+        if !self.is_full() {
             self.plan.changes.push(Planned { change, requires, reason });
         }
+    }
+
+    /// What else there is to do comes in the next plan.
+    fn is_full(&self) -> bool {
+        self.plan.changes.len() >= PLAN_MAX_CHANGES
     }
 
     fn cannot_place(&mut self, service: &Service, slot: Slot, why: Unplaceable) {

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use super::Draft;
 use super::order::may_start;
 use crate::engine::model::{Service, Task};
-use crate::engine::placement;
 use crate::engine::plan::{Change, Requires};
 use crate::engine::reason::Reason;
 
@@ -208,16 +207,18 @@ fn escalate(draft: &mut Draft<'_>, service: &Service, slot: Slot, current: &Task
         return;
     }
     let alone = tasks.current.len() == 1 && tasks.outdated.is_empty() && tasks.stopping.is_empty();
-    let elsewhere = placement::place(draft.state, &draft.ledger, service, Some(current.node));
-    if alone && elsewhere.is_ok() {
+    if alone && draft.placer.choose(service, Some(current.node)).is_ok() {
         create(draft, service, slot, Some(current.node), Reason::KeptFailing { failures });
     }
 }
 
 fn create(draft: &mut Draft<'_>, service: &Service, slot: Slot, avoid: Option<NodeId>, reason: Reason) {
-    match placement::place(draft.state, &draft.ledger, service, avoid) {
+    if draft.is_full() {
+        return;
+    }
+    match draft.placer.choose(service, avoid) {
         Ok(node) => {
-            draft.ledger.place(node, service);
+            draft.placer.take(node, service);
             let requires = create_requires(draft, service, node);
             draft.change(Change::CreateTask { service: service.key.clone(), slot, node }, requires, reason);
         }

@@ -1,11 +1,13 @@
 //! Every sentence that must always hold of State. Checked after each apply in debug builds and by the simulator.
 
 use proto::assignment::Desired;
+use proto::id::NodeId;
 use proto::limits::{EVENTS_KEPT, RELEASES_KEPT};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::State;
+use crate::engine::model::Usage;
 
 /// What does not hold, in words; empty when all is well.
 pub fn violations(state: &State) -> Vec<String> {
@@ -71,7 +73,16 @@ fn indexes_match(state: &State, found: &mut Vec<String>) {
     let sizes = state.by_service.len() == state.tasks.len()
         && state.by_node.len() == state.tasks.len()
         && state.by_address.len() == addresses;
-    if !(by_service && by_node && sizes) {
+    let mut usage: BTreeMap<NodeId, Usage> = BTreeMap::new();
+    for task in state.tasks() {
+        usage.entry(task.node).or_default().hold(&task.reservations, &task.host_ports);
+    }
+    let is_held = |(node, held): (&NodeId, &Usage)| match usage.get(node) {
+        Some(counted) => counted == held,
+        None => *held == Usage::default(),
+    };
+    let usage_fits = usage.keys().all(|node| state.usage.contains_key(node)) && state.usage.iter().all(is_held);
+    if !(by_service && by_node && sizes && usage_fits) {
         found.push("an index does not match the table of tasks".to_owned());
     }
 }

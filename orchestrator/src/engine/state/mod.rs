@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::model::{Blob, Event, Node, Project, Ranges, Service, Task, Volume, VolumeKey};
+use super::model::{Blob, Event, Node, Project, Ranges, Service, Task, Usage, Volume, VolumeKey};
 use clients::Clients;
 
 /// The newest version of State that this program understands.
@@ -46,6 +46,7 @@ pub struct State {
     by_service: OrdMap<(ServiceKey, Slot, TaskId), ()>,
     by_node: OrdMap<(NodeId, TaskId), ()>,
     by_address: OrdMap<IpAddr, TaskId>,
+    usage: OrdMap<NodeId, Usage>,
 }
 
 // === impl State ===
@@ -74,6 +75,7 @@ impl State {
             by_service: OrdMap::new(),
             by_node: OrdMap::new(),
             by_address: OrdMap::new(),
+            usage: OrdMap::new(),
         }
     }
 
@@ -151,12 +153,24 @@ impl State {
             .take_while(move |((key, _, _), ())| key == service)
             .filter_map(|((_, _, id), ())| self.tasks.get(id))
     }
+    /// The tasks of one slot in order of id.
+    pub fn tasks_in<'a>(&'a self, service: &'a ServiceKey, slot: Slot) -> impl Iterator<Item = &'a Arc<Task>> {
+        let first = (service.clone(), slot, TaskId(0));
+        self.by_service
+            .range(first..)
+            .take_while(move |((key, s, _), ())| *s == slot && key == service)
+            .filter_map(|((_, _, id), ())| self.tasks.get(id))
+    }
     /// The tasks on a node in order of id.
     pub fn tasks_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
         self.by_node
             .range((node, TaskId(0))..)
             .take_while(move |((n, _), ())| *n == node)
             .filter_map(|((_, id), ())| self.tasks.get(id))
+    }
+    /// What the tasks of each node hold; a node without tasks may be absent.
+    pub(crate) fn usage(&self) -> &OrdMap<NodeId, Usage> {
+        &self.usage
     }
     /// The task that has an address.
     pub fn task_at(&self, address: &IpAddr) -> Option<TaskId> {
@@ -222,6 +236,7 @@ impl State {
         for address in &task.addresses {
             self.by_address.insert(*address, task.id);
         }
+        self.usage.entry(task.node).or_default().hold(&task.reservations, &task.host_ports);
         self.tasks.insert(task.id, Arc::new(task));
     }
 
@@ -229,6 +244,9 @@ impl State {
         let Some(task) = self.tasks.remove(&id) else { return };
         self.by_service.remove(&(task.service.clone(), task.slot, id));
         self.by_node.remove(&(task.node, id));
+        if let Some(usage) = self.usage.get_mut(&task.node) {
+            usage.release(&task);
+        }
         for address in &task.addresses {
             self.by_address.remove(address);
             self.resting.insert(*address, self.clock.after_ms(proto::limits::ADDRESS_REST_MS));

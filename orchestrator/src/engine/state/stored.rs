@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::State;
 use super::clients::Clients;
-use crate::engine::model::{Blob, Event, Node, Project, Ranges, Service, Task, Volume, VolumeKey};
+use crate::engine::model::{Blob, Event, Node, Project, Ranges, Service, Task, Usage, Volume, VolumeKey};
 
 /// The tables.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,9 +63,11 @@ impl From<StoredState> for State {
         let mut by_service = OrdMap::new();
         let mut by_node = OrdMap::new();
         let mut by_address = OrdMap::new();
+        let mut usage: OrdMap<NodeId, Usage> = OrdMap::new();
         for task in s.tasks.values() {
             by_service.insert((task.service.clone(), task.slot, task.id), ());
             by_node.insert((task.node, task.id), ());
+            usage.entry(task.node).or_default().hold(&task.reservations, &task.host_ports);
             for address in &task.addresses {
                 by_address.insert(*address, task.id);
             }
@@ -91,6 +93,7 @@ impl From<StoredState> for State {
             by_service,
             by_node,
             by_address,
+            usage,
         }
     }
 }

@@ -66,9 +66,7 @@ fn create_task(state: &mut State, key: &ServiceKey, slot: Slot, node: NodeId, re
     if service.removing {
         return Err("its service is being removed");
     }
-    let filled = state
-        .tasks_of(key)
-        .any(|t| t.slot == slot && t.node == node && t.is_wanted() && t.spec_hash == service.spec_hash);
+    let filled = state.tasks_in(key, slot).any(|t| t.node == node && t.is_wanted() && t.spec_hash == service.spec_hash);
     if filled {
         return Err("the slot has a task already");
     }
@@ -77,11 +75,13 @@ fn create_task(state: &mut State, key: &ServiceKey, slot: Slot, node: NodeId, re
     }
     let (address, last_host) = free_address(state, &host).ok_or("the node's subnet has no free address")?;
     state.resting.remove(&address);
-    let mut host = (*host).clone();
-    host.last_host = last_host;
     let subject = format!("{key}.{slot}");
     let text = format!("on {}: {reason}", host.info.hostname);
-    state.nodes.insert(node, Arc::new(host));
+    drop(host);
+    if let Some(host) = state.nodes.get_mut(&node) {
+        // Copied once for a plan, however many of its tasks the node gets.
+        Arc::make_mut(host).last_host = last_host;
+    }
     create_volumes(state, &service, node);
     let id = TaskId(state.next_task);
     state.next_task += 1;
@@ -131,7 +131,10 @@ fn free_addresses<'a>(state: &'a State, node: &Node, now: Time) -> impl Iterator
 
 /// Is there an address for one more task at `now`, once `given` of the free ones are given away?
 pub(crate) fn has_free_address(state: &State, node: &Node, given: usize, now: Time) -> bool {
-    free_addresses(state, node, now).nth(given).is_some()
+    // Each task has one address: counting decides unless the subnet is nearly used up.
+    let hosts = task_hosts(&node.network);
+    let taken = state.usage.get(&node.info.id).map_or(0, |u| u.tasks as usize);
+    given + taken + state.resting.len() < hosts.len() || free_addresses(state, node, now).nth(given).is_some()
 }
 
 /// When the first address of a node whose addresses are all taken has rested; `None`: one is free, or none rests.

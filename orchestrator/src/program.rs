@@ -1,0 +1,94 @@
+//! The `orchestrator` program: arguments, signals, the service manager, exit code. Called by its `main` and by `wherry`.
+
+use clap::Parser;
+use proto::ranges::Cidr;
+use sd_notify::NotifyState;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::server::{RunningServer, ServerConfig, start};
+
+/// A control-plane server of Wherry
+#[derive(Debug, Parser)]
+#[command(
+    name = "orchestrator",
+    version,
+    after_help = "Examples:
+  orchestrator --bootstrap    start with the data in /var/lib/wherry/server, or make a new cluster there
+  orchestrator                start with the data that are there; refused when there are none"
+)]
+struct Arguments {
+    /// Where the log, snapshots and the server's id live
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/wherry/server", env = "WHERRY_DATA_DIR")]
+    data_dir: PathBuf,
+    /// Directory of the sockets
+    #[arg(long, value_name = "DIR", default_value = "/run/wherry")]
+    run_dir: PathBuf,
+    /// The sealing key: a file outside the data directory
+    #[arg(long, value_name = "PATH", default_value = "/etc/wherry/seal.key")]
+    seal_key: PathBuf,
+    /// Make a new cluster when the data directory holds none
+    #[arg(long)]
+    bootstrap: bool,
+    /// Container range of a new cluster, such as 10.210.0.0/16
+    #[arg(long, value_name = "CIDR")]
+    range: Option<Cidr>,
+}
+
+/// Runs a command line, the program's own name first, until a signal; 0 when it ended because it was asked to.
+pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments = Arguments::parse_from(words);
+    let filter = EnvFilter::try_from_env("WHERRY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let ended = tokio::runtime::Runtime::new()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(arguments)));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config = ServerConfig {
+        api_socket: arguments.run_dir.join("api.sock"),
+        agents_socket: arguments.run_dir.join("agents.sock"),
+        data_dir: arguments.data_dir,
+        seal_key: arguments.seal_key,
+        bootstrap: arguments.bootstrap,
+        dev: false,
+        range: arguments.range,
+        used: crate::routes::used()?,
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let server = start(config).await?;
+    sd_notify::notify(&[NotifyState::Ready])?;
+    tokio::select! {
+        error = server.lost() => return Err(error.into()),
+        () = feed_watchdog(&server) => {}
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    sd_notify::notify(&[NotifyState::Stopping])?;
+    server.shutdown().await;
+    Ok(())
+}
+
+/// Tells the service manager, if it asks to be told, that the log still takes questions: a sync that hangs does not.
+async fn feed_watchdog(server: &RunningServer) {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    loop {
+        if server.answers().await
+            && let Err(error) = sd_notify::notify(&[NotifyState::Watchdog])
+        {
+            tracing::warn!(%error, "the service manager could not be told");
+        }
+        tokio::time::sleep(limit / 3).await;
+    }
+}
