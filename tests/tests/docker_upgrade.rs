@@ -45,7 +45,7 @@ fn another_build_takes_over_and_no_container_is_restarted() {
     assert!(gone(daemon), "the earlier process ended, or nothing was tried");
     assert!(said.err.contains("taking its place"), "{}", said.err);
     assert_eq!(dev.containers(&project), before, "same containers, same start times");
-    let page = format!("{port}").parse().expect("a port");
+    let page = port.parse().expect("a port");
     until_true("the page is there", || get_local(page, "/").is_ok());
     let tasks = dev.get("tasks");
     assert!(tasks.values().all(|task| task["state"] == "ready"), "{tasks:?}");
