@@ -42,6 +42,9 @@ pub enum Command {
     /// Create or change a project from its Compose file; wait until it runs
     #[command(after_help = APPLY_HELP)]
     Apply(ApplyArgs),
+    /// Show what apply would do, without doing it
+    #[command(after_help = PLAN_HELP)]
+    Plan(PlanArgs),
     /// List projects, services, tasks, nodes, ...
     #[command(after_help = GET_HELP)]
     Get(GetArgs),
@@ -54,6 +57,9 @@ pub enum Command {
     /// Explain a service's state: what is, why, and what happens next
     #[command(after_help = WHY_HELP)]
     Why(WhyArgs),
+    /// Tell what happened, or what happens
+    #[command(after_help = EVENTS_HELP)]
+    Events(EventsArgs),
     /// Print what a service's containers write
     #[command(after_help = LOGS_HELP)]
     Logs(LogsArgs),
@@ -88,8 +94,6 @@ pub enum Command {
     Ls(Rest),
     #[command(hide = true)]
     Status(Rest),
-    #[command(hide = true)]
-    Events(Rest),
     #[command(hide = true)]
     Build(Rest),
 }
@@ -191,9 +195,48 @@ pub struct ApplyArgs {
     /// Remove services of the project that the file no longer has
     #[arg(long)]
     pub prune: bool,
+    /// Show what it would do, without doing it: `ctl plan`
+    #[arg(long, conflicts_with_all = ["no_wait", "expect_release"])]
+    pub dry_run: bool,
+    /// Refuse unless N is the present release (0: the project is new), as `ctl plan` printed it
+    #[arg(long, value_name = "N")]
+    pub expect_release: Option<u64>,
     /// How long to wait.
     #[command(flatten)]
     pub waiting: Waiting,
+}
+
+impl ApplyArgs {
+    /// The same as `ctl plan`.
+    pub fn plan(&self) -> PlanArgs {
+        PlanArgs {
+            file: self.file.clone(),
+            project: self.project.clone(),
+            prune: self.prune,
+            exit_code: false,
+            output: Output::default(),
+        }
+    }
+}
+
+/// `ctl plan`.
+#[derive(Debug, ClapArgs)]
+pub struct PlanArgs {
+    /// Compose file, `-` for standard input [default: the one in this directory]
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Name of the project [default: the file's, or its directory's]
+    #[arg(long, short, value_name = "NAME")]
+    pub project: Option<String>,
+    /// Plan to remove services of the project that the file no longer has
+    #[arg(long)]
+    pub prune: bool,
+    /// Exit with 1 if something would change or cannot be placed
+    #[arg(long)]
+    pub exit_code: bool,
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// Which project a name is looked for in.
@@ -276,6 +319,20 @@ pub struct GetArgs {
     pub watch: bool,
 }
 
+impl GetArgs {
+    /// The same as `ctl events`.
+    pub fn events(&self) -> EventsArgs {
+        EventsArgs {
+            name: self.name.clone(),
+            scope: self.scope.clone(),
+            watch: self.watch,
+            since: None,
+            tail: None,
+            output: self.output,
+        }
+    }
+}
+
 /// `ctl ps`.
 #[derive(Debug, ClapArgs)]
 pub struct PsArgs {
@@ -316,6 +373,28 @@ pub struct WhyArgs {
     /// Where.
     #[command(flatten)]
     pub scope: InProject,
+}
+
+/// `ctl events`.
+#[derive(Debug, ClapArgs)]
+pub struct EventsArgs {
+    /// Only about this and its parts: a service, a slot, a project or a node
+    pub name: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub scope: InProject,
+    /// Go on as they happen: each once, in order
+    #[arg(long, short)]
+    pub watch: bool,
+    /// Only what happened in this last span of time, such as 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+    /// Of what happened before only the last so many [default: 200]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub tail: Option<u32>,
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// `ctl logs`.
@@ -484,6 +563,16 @@ EXAMPLES
   ctl apply --prune            and remove what the file no longer has
   cat shop.yaml | ctl apply -f - -p shop --no-wait";
 
+const PLAN_HELP: &str = "\
+EXAMPLES
+  ctl plan                     the Compose file in this directory
+  ctl plan -f shop.yaml --prune -o wide
+  ctl plan --exit-code         for scripts: 0 nothing to do, 1 something
+
+The first step is what apply then does at once; the later ones follow if what
+is begun succeeds. Nothing is uploaded and nothing is built. Values that may be
+secrets are not shown.";
+
 const GET_HELP: &str = "\
 KINDS
   projects, services (svc), tasks, nodes (no), servers, volumes (vol),
@@ -511,6 +600,16 @@ const WHY_HELP: &str = "\
 EXAMPLES
   ctl why web                  the service as a whole
   ctl why shop/web.2           its second container";
+
+const EVENTS_HELP: &str = "\
+EXAMPLES
+  ctl events                   the last 200 of the whole cluster
+  ctl events web --since 10m
+  ctl events -p shop --watch
+  ctl events --watch -o json   a line of JSON for each
+
+While watching none is told twice and none is left out; if more happened
+than the cluster keeps (10 000), it says how many were missed.";
 
 const LOGS_HELP: &str = "\
 EXAMPLES

@@ -4,15 +4,17 @@ use super::args::*;
 use clap::{CommandFactory, Parser};
 
 /// Every command whose help is shown, with the words that lead to it.
-const SHOWN: [&str; 14] = [
+const SHOWN: [&str; 16] = [
     "",
     "dev",
     "dev down",
     "apply",
+    "plan",
     "get",
     "ps",
     "describe",
     "why",
+    "events",
     "logs",
     "scale",
     "delete",
@@ -56,7 +58,8 @@ fn help_reads_as_it_should() {
 fn only_what_works_is_listed() {
     let listed: Vec<String> =
         Args::command().get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name().to_owned()).collect();
-    let want = ["dev", "apply", "get", "ps", "describe", "why", "logs", "scale", "delete", "dns", "version"];
+    let want =
+        ["dev", "apply", "plan", "get", "ps", "describe", "why", "events", "logs", "scale", "delete", "dns", "version"];
     assert_eq!(listed, want);
 }
 

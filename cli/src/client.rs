@@ -181,6 +181,11 @@ impl Client {
         self.stream("watching the cluster's state", request, async |mut c, r| c.watch_snapshot(r).await).await
     }
 
+    /// What happened, and as it happens.
+    pub async fn events(&self, request: v1::WatchEventsRequest) -> Result<Streaming<v1::EventBatch>, CallError> {
+        self.stream("watching events", request, async |mut c, r| c.watch_events(r).await).await
+    }
+
     /// The state in words.
     pub async fn why(&self, service: v1::ServiceKey, slot: Option<u32>) -> Result<v1::WhyResponse, CallError> {
         let request = v1::WhyRequest { service: Some(service), slot };
@@ -194,16 +199,35 @@ impl Client {
 
     /// Uploads a config or secret; returns its digest.
     pub async fn put_blob(&self, kind: v1::BlobKind, content: Vec<u8>) -> Result<String, CallError> {
-        let request = v1::PutBlobRequest { request: self.next_id(), kind: kind.into(), content };
+        let request = v1::PutBlobRequest { request: self.next_id(), kind: kind.into(), content, digest_only: false };
         let response = self.change("uploading a file", request, async |mut c, r| c.put_blob(r).await).await?;
         Ok(response.digest)
     }
 
-    /// Creates or changes a project. `prune`: services that the spec does not name are removed.
-    pub async fn apply(&self, project: v1::ProjectSpec, prune: bool) -> Result<v1::ApplyProjectResponse, CallError> {
+    /// Creates or changes a project. `prune`: services that the spec does not name are removed. `expected_release`: it is
+    /// refused unless that is the present one (0: there is none).
+    pub async fn apply(
+        &self,
+        project: v1::ProjectSpec,
+        prune: bool,
+        expected_release: Option<u64>,
+    ) -> Result<v1::ApplyProjectResponse, CallError> {
         let (request, project) = (self.next_id(), Some(project));
-        let request = v1::ApplyProjectRequest { request, project, expected_release: None, prune };
+        let request = v1::ApplyProjectRequest { request, project, expected_release, prune };
         self.change("applying the project", request, async |mut c, r| c.apply_project(r).await).await
+    }
+
+    /// What an apply would do now; nothing changes.
+    pub async fn plan(&self, project: v1::ProjectSpec, prune: bool) -> Result<v1::PlanProjectResponse, CallError> {
+        let project = Some(project);
+        let request = v1::ApplyProjectRequest { request: None, project, expected_release: None, prune };
+        self.read("planning the project", request, async |mut c, r| c.plan_project(r).await).await
+    }
+
+    /// The digest a config or secret would have; nothing is stored.
+    pub async fn digest(&self, kind: v1::BlobKind, content: Vec<u8>) -> Result<String, CallError> {
+        let request = v1::PutBlobRequest { request: None, kind: kind.into(), content, digest_only: true };
+        Ok(self.read("asking for a file's digest", request, async |mut c, r| c.put_blob(r).await).await?.digest)
     }
 
     /// Removes a project.
@@ -286,6 +310,11 @@ impl Client {
             Ok(Err(status)) => Err(self.judge(what, self.read_deadline, false, &status)),
             Err(_) => Err(CallError::Deadline { what, after_s: self.read_deadline.as_secs() }),
         }
+    }
+
+    /// What it means that a stream without an end ended.
+    pub fn stream_ended(&self) -> CallError {
+        CallError::Unreachable { socket: self.socket.clone(), cause: "the stream ended".to_owned() }
     }
 
     /// What a status in the middle of a stream means.

@@ -65,10 +65,12 @@ pub async fn run(session: &mut Session, command: &Command) -> Result<Exit, Failu
     match command {
         Command::Dev(args) => Box::pin(command::dev::run(session, args)).await,
         Command::Apply(args) => Box::pin(command::apply::run(session, args)).await,
+        Command::Plan(args) => Box::pin(command::plan::run(session, args)).await,
         Command::Get(args) => command::get::run(session, args).await,
         Command::Ps(args) => command::get::ps(session, args).await,
         Command::Describe(args) => command::describe::run(session, args).await,
         Command::Why(args) => command::why::run(session, args).await,
+        Command::Events(args) => command::events::run(session, args).await,
         Command::Logs(args) => command::logs::run(session, args).await,
         Command::Scale(args) => Box::pin(command::scale::run(session, args)).await,
         Command::Delete(args) => Box::pin(command::delete::run(session, args)).await,
@@ -85,7 +87,6 @@ pub async fn run(session: &mut Session, command: &Command) -> Result<Exit, Failu
         Command::Restart(_) => Err(elsewhere("restart", &["docker restart PROJECT-SERVICE-SLOT", "ctl apply"])),
         Command::Ls(_) => Err(elsewhere("ls", &["ctl get projects", "ctl ps"])),
         Command::Status(_) => Err(elsewhere("status", &["ctl ps", "ctl why SERVICE"])),
-        Command::Events(_) => Err(elsewhere("events", &["ctl get events --watch"])),
         Command::Build(_) => Err(elsewhere("build", &["ctl dev", "ctl apply"])),
         Command::Inspect(_) => Err(elsewhere("inspect", &["ctl describe service NAME", "ctl why NAME"])),
     }

@@ -57,11 +57,15 @@ impl Server {
 }
 
 async fn connect(path: std::path::PathBuf) -> Channel {
+    connect_with(path, Endpoint::from_static("http://wherry")).await
+}
+
+async fn connect_with(path: std::path::PathBuf, endpoint: Endpoint) -> Channel {
     let connector = tower::service_fn(move |_: tonic::transport::Uri| {
         let path = path.clone();
         async move { UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
     });
-    Endpoint::from_static("http://wherry").connect_with_connector(connector).await.expect("the socket answers")
+    endpoint.connect_with_connector(connector).await.expect("the socket answers")
 }
 
 fn request(sequence: u64) -> Option<v1::RequestId> {
@@ -198,6 +202,124 @@ async fn a_plan_is_what_apply_then_does_and_changes_nothing() {
     assert_eq!(set.tasks.len(), 2);
 }
 
+/// An agent that does what it is asked and says so, until the stream ends.
+async fn obey(mut session: Session) {
+    let (mut number, mut told) = (0, std::collections::BTreeMap::new());
+    while let Some(Ok(message)) = session.incoming.next().await {
+        let Some(ToAgent::Assignments(set)) = message.message else { continue };
+        for task in set.tasks {
+            let phase = match task.desired() {
+                v1::Desired::Stop => v1::Phase::Stopped,
+                v1::Desired::Prepare => v1::Phase::Prepared,
+                _ => v1::Phase::Running,
+            };
+            if told.insert(task.task, phase) != Some(phase) {
+                number += 1;
+                let status = v1::TaskStatus { phase: phase.into(), ..running(number) };
+                session.report(number, task.task, status).await;
+            }
+        }
+    }
+}
+
+async fn settled(control: &mut ControlClient<Channel>) -> v1::Snapshot {
+    loop {
+        let wanted = v1::GetSnapshotRequest { events: 1_000, ..Default::default() };
+        let snapshot = control.get_snapshot(wanted).await.expect("read").into_inner();
+        if snapshot.services.iter().all(|s| s.state == "running") {
+            return snapshot;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_of_a_plan_is_what_then_happens() {
+    let server = Server::new().await;
+    let mut session = Session::open(&server).await;
+    assert!(matches!(session.next().await, ToAgent::Welcome(_)));
+    tokio::spawn(obey(session));
+    let mut control = server.control().await;
+    let of = |image: &str, api: u32| {
+        let mut web = service(image);
+        web.replicas = 2;
+        let on_failure = v1::FailureAction::Rollback.into();
+        let update =
+            v1::UpdateSpec { parallelism: 1, monitor_ms: 50, deadline_ms: 60_000, on_failure, ..Default::default() };
+        web.update = Some(update);
+        web.drain_ms = Some(0);
+        let mut other = service("api:1");
+        other.replicas = api;
+        project(&[("web", web), ("api", other)])
+    };
+    control.apply_project(apply(1, of("web:1", 3))).await.expect("applied");
+    let before = settled(&mut control).await.revision;
+
+    let plan = control.plan_project(apply(2, of("web:2", 1))).await.expect("planned").into_inner();
+    assert_eq!(plan.present_release, 1);
+    let fields = |name: &str| plan.differences.iter().find(|d| d.service == name).expect("it changes").fields.clone();
+    let told: Vec<String> = [fields("api"), fields("web")].concat().into_iter().map(|f| f.field).collect();
+    assert_eq!(told, ["deploy.replicas", "image"]);
+
+    let expected = v1::ApplyProjectRequest { expected_release: Some(1), ..apply(2, of("web:2", 1)) };
+    control.apply_project(expected).await.expect("applied");
+    let mut events = settled(&mut control).await.events;
+    events.retain(|e| e.revision > before && matches!(e.kind.as_str(), "task-created" | "task-stopping"));
+    events.reverse();
+    let happened = events.iter().map(|e| match e.kind.as_str() {
+        "task-created" => format!("create {} {}", e.subject, e.message.split(':').next().unwrap_or_default()),
+        _ => format!("stop {}", e.subject),
+    });
+    // `stop shop/web.1 (t4) on n1`: the event does not tell the number.
+    let in_short = |change: &str| match change.split_once(" (") {
+        Some((short, _)) if change.starts_with("stop ") => short.to_owned(),
+        _ => change.to_owned(),
+    };
+    let tasks = |c: &&v1::PlannedChange| c.change.starts_with("create ") || c.change.starts_with("stop ");
+    let foreseen: Vec<String> =
+        plan.changes.iter().chain(&plan.foreseen).filter(tasks).map(|c| in_short(&c.change)).collect();
+    assert_eq!(happened.collect::<Vec<_>>(), foreseen);
+    assert_eq!(foreseen.len(), 6, "two of api stop, two of web are replaced: {foreseen:?}");
+
+    let late = v1::ApplyProjectRequest { expected_release: Some(1), ..apply(3, of("web:3", 1)) };
+    let refused = control.apply_project(late).await.expect_err("somebody was faster");
+    assert_eq!(refused.code(), Code::Aborted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_with_files_stores_nothing() {
+    let server = Server::new().await;
+    let mut control = server.control().await;
+    let put = v1::PutBlobRequest {
+        request: None,
+        kind: v1::BlobKind::Config.into(),
+        content: b"settings".to_vec(),
+        digest_only: true,
+    };
+    let digest = control.put_blob(put).await.expect("told").into_inner().digest;
+    let mut web = service("web:1");
+    web.container.as_mut().expect("a container").files.push(v1::FileMount {
+        kind: v1::BlobKind::Config.into(),
+        name: "settings".to_owned(),
+        digest,
+        target: "/settings".to_owned(),
+        uid: 0,
+        gid: 0,
+        mode: 0o444,
+    });
+    let revision = async |control: &mut ControlClient<Channel>| {
+        control.get_snapshot(v1::GetSnapshotRequest::default()).await.expect("read").into_inner().revision
+    };
+    let before = revision(&mut control).await;
+    let wanted = project(&[("web", web)]);
+    let plan = control.plan_project(apply(1, wanted.clone())).await.expect("planned").into_inner();
+    assert_eq!(plan.unplaced.len(), 1, "there is no node");
+    assert_eq!(plan.unplaced[0].why, "there is no node");
+    assert_eq!(revision(&mut control).await, before);
+    let refused = control.apply_project(apply(1, wanted)).await.expect_err("its content was not stored");
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_later_session_fences_the_earlier_one() {
     let server = Server::new().await;
@@ -271,6 +393,7 @@ async fn a_secret_is_sealed_on_disk_and_given_only_to_who_mounts_it() {
         request: request(sequence),
         kind: v1::BlobKind::Secret.into(),
         content: SECRET.as_bytes().to_vec(),
+        digest_only: false,
     };
     let digest = control.put_blob(put(1)).await.expect("put").into_inner().digest;
     assert_eq!(control.put_blob(put(2)).await.expect("put").into_inner().digest, digest, "content is its address");
@@ -348,4 +471,88 @@ async fn a_second_server_and_an_empty_directory_are_refused() {
     let config = ServerConfig { bootstrap: false, ..config(empty.path()) };
     let refused = start(config).await.expect_err("nothing to start from");
     assert!(matches!(refused, ServerError::Empty { .. }), "{refused}");
+}
+
+/// The stream of events, read to the first message that does not come at once.
+async fn events_of(control: &mut ControlClient<Channel>, request: v1::WatchEventsRequest) -> Vec<v1::EventBatch> {
+    let mut stream = control.watch_events(request).await.expect("a stream").into_inner();
+    let mut batches = Vec::new();
+    while let Some(batch) = stream.next().await {
+        batches.push(batch.expect("no error"));
+    }
+    batches
+}
+
+fn numbers(batches: &[v1::EventBatch]) -> Vec<u64> {
+    batches.iter().flat_map(|b| b.events.iter().map(|e| e.number)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_told_once_in_order_and_go_on_where_a_reader_stopped() {
+    let server = Server::new().await;
+    let mut control = server.control().await;
+    control.apply_project(apply(1, project(&[("web", service("web:1"))]))).await.expect("applied");
+    let once = v1::WatchEventsRequest { once: true, ..Default::default() };
+    let first = events_of(&mut control, once.clone()).await;
+    let last = first.last().expect("a batch even when there is nothing").last;
+    assert_eq!(numbers(&first), (1..=last).collect::<Vec<_>>());
+
+    let live = v1::WatchEventsRequest { after: Some(last), ..Default::default() };
+    let mut stream = control.watch_events(live).await.expect("a stream").into_inner();
+    control.apply_project(apply(2, project(&[("web", service("web:2"))]))).await.expect("applied");
+    let batch = stream.next().await.expect("it goes on").expect("no error");
+    assert_eq!((batch.events[0].number, batch.missed), (last + 1, 0), "nothing twice, nothing left out");
+    drop(stream);
+
+    control.apply_project(apply(3, project(&[("web", service("web:3"))]))).await.expect("applied");
+    let again = events_of(&mut control, v1::WatchEventsRequest { after: Some(batch.last), ..once.clone() }).await;
+    assert_eq!(numbers(&again).first(), Some(&(batch.last + 1)), "a reader that comes back goes on behind it");
+
+    let of_web = v1::WatchEventsRequest { subject: "web".to_owned(), tail: Some(2), ..once.clone() };
+    let told = events_of(&mut control, of_web).await;
+    let subjects: Vec<&str> = told.iter().flat_map(|b| b.events.iter().map(|e| e.subject.as_str())).collect();
+    assert_eq!(subjects, ["shop/web"; 2], "the newest two about it");
+    let elsewhere = v1::WatchEventsRequest { project: "sho".to_owned(), ..once.clone() };
+    assert!(numbers(&events_of(&mut control, elsewhere).await).is_empty(), "a beginning of a name is another name");
+    let wrong = v1::WatchEventsRequest { after: Some(99_999), ..once };
+    let refused = control.watch_events(wrong).await.expect_err("no such event");
+    assert_eq!(refused.code(), Code::OutOfRange);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_whom_the_ring_overtook_is_told_how_many_it_missed() {
+    let server = Server::new().await;
+    let mut control = server.control().await;
+    let many = |round: u64| {
+        let names: Vec<String> = (0..500).map(|n| format!("s{n}")).collect();
+        let image = format!("web:{round}");
+        let services: Vec<(&str, v1::ServiceSpec)> = names.iter().map(|n| (n.as_str(), service(&image))).collect();
+        apply(round, project(&services))
+    };
+    control.apply_project(many(1)).await.expect("applied");
+    // A window of one page: what waits on the way is little.
+    let narrow = Endpoint::from_static("http://wherry").initial_stream_window_size(4_096);
+    let mut reader = ControlClient::new(connect_with(server.dir.path().join("api.sock"), narrow).await);
+    let mut stream = reader.watch_events(v1::WatchEventsRequest::default()).await.expect("a stream").into_inner();
+    let first = stream.next().await.expect("a batch").expect("no error");
+    let mut expected = first.last;
+    assert_eq!(first.missed, 0);
+    // It does not read while more happens than is kept.
+    for round in 2..=24 {
+        control.apply_project(many(round)).await.expect("applied");
+    }
+    let last = events_of(&mut control, v1::WatchEventsRequest { once: true, ..Default::default() }).await;
+    let last = last.last().expect("a batch").last;
+    let (mut missed, mut read) = (0, 0);
+    while expected < last {
+        let batch = stream.next().await.expect("it goes on").expect("no error");
+        missed += batch.missed;
+        expected += batch.missed;
+        for event in &batch.events {
+            expected += 1;
+            read += 1;
+            assert_eq!(event.number, expected, "in order, none twice, and what is not there was counted");
+        }
+    }
+    assert!(missed > 0, "the ring overtook a reader that had {read} of {last}");
 }

@@ -23,9 +23,18 @@ use crate::session::Session;
 
 /// `ctl apply`.
 pub async fn run(session: &mut Session, args: &ApplyArgs) -> Result<Exit, Failure> {
+    if args.dry_run {
+        return super::plan::run(session, &args.plan()).await;
+    }
     let loaded = intake::load(session, args.file.as_deref(), args.project.as_deref())?;
     let client = session.client().await?;
-    let asked = Asked { waiting: args.waiting, prune: args.prune, after: After::Return, cluster_since_unix_ms: None };
+    let asked = Asked {
+        waiting: args.waiting,
+        prune: args.prune,
+        expected_release: args.expect_release,
+        after: After::Return,
+        cluster_since_unix_ms: None,
+    };
     send(session, &client, loaded, asked).await
 }
 
@@ -36,6 +45,8 @@ pub struct Asked {
     pub waiting: Waiting,
     /// Services that the file no longer has are removed.
     pub prune: bool,
+    /// It is refused unless this is the present release.
+    pub expected_release: Option<u64>,
     /// What the caller does then.
     pub after: After,
     /// When the cluster was started, if that was for this apply.
@@ -57,8 +68,10 @@ pub async fn send(session: &mut Session, client: &Client, loaded: Loaded, asked:
     intake::say_notices(session, &loaded);
     let loaded = build(session, client, loaded).await?;
     let spec = upload(client, &loaded).await?;
-    let answer =
-        client.apply(v1::ProjectSpec::from(&spec), asked.prune).await.map_err(|e| intake::locate(e, &loaded))?;
+    let answer = client
+        .apply(v1::ProjectSpec::from(&spec), asked.prune, asked.expected_release)
+        .await
+        .map_err(|e| intake::locate(e, &loaded))?;
     intake::say_server_notices(session, &answer.notices);
     say_changes(session, &spec, &answer)?;
     if waiting.no_wait {
@@ -80,12 +93,7 @@ pub async fn send(session: &mut Session, client: &Client, loaded: Loaded, asked:
 /// Builds what is to be built; possible only where the images are used, on a dev cluster.
 async fn build(session: &mut Session, client: &Client, mut loaded: Loaded) -> Result<Loaded, Failure> {
     let Some(first) = loaded.builds.keys().next() else { return Ok(loaded) };
-    if !client.version().await?.dev {
-        let message =
-            format!("service {first} has `build:`, and this cluster has many hosts: images must come from a registry");
-        return Err(Failure::refused(message)
-            .hint("build and push it, write `image:` instead; or use a cluster made by `ctl dev`"));
-    }
+    may_build(client, first).await?;
     let docker = docker_of(client);
     for (service, request) in std::mem::take(&mut loaded.builds) {
         session.terminal.say(&format!("building {} for {service}", request.tag));
@@ -99,8 +107,18 @@ async fn build(session: &mut Session, client: &Client, mut loaded: Loaded) -> Re
     Ok(loaded)
 }
 
+/// Images are built where they are used: on a dev cluster.
+pub(super) async fn may_build(client: &Client, service: &ServiceName) -> Result<(), Failure> {
+    if client.version().await?.dev {
+        return Ok(());
+    }
+    let message =
+        format!("service {service} has `build:`, and this cluster has many hosts: images must come from a registry");
+    Err(Failure::refused(message).hint("build and push it, write `image:` instead; or use a cluster made by `ctl dev`"))
+}
+
 /// The engine of the dev cluster behind that socket.
-fn docker_of(client: &Client) -> String {
+pub(super) fn docker_of(client: &Client) -> String {
     let home = client.socket().parent().map(|dir| Home::new(dir.to_owned()));
     home.and_then(|home| home.docker()).unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
 }

@@ -73,7 +73,7 @@ impl Page {
     fn events(&mut self, snapshot: &v1::Snapshot, about: impl Fn(&str) -> bool) {
         let mut part = snapshot.clone();
         part.events.retain(|e| about(&e.subject));
-        part.events.sort_by_key(|e| std::cmp::Reverse(e.revision));
+        part.events.sort_by_key(|e| std::cmp::Reverse((e.revision, e.number)));
         part.events.truncate(EVENTS_SHOWN);
         self.section("Events", views::events(&part, false));
     }

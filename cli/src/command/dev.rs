@@ -35,6 +35,7 @@ const DOCKER_DEFAULT: &str = "unix:///var/run/docker.sock";
 const ASKED: Asked = Asked {
     waiting: Waiting { no_wait: false, timeout: Duration::from_secs(300) },
     prune: false,
+    expected_release: None,
     after: After::Return,
     cluster_since_unix_ms: None,
 };

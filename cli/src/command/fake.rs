@@ -32,14 +32,22 @@ pub struct Script {
     pub applies: Vec<(v1::RequestId, v1::ProjectSpec)>,
     /// Whether each of them asked to prune.
     pub prunes: Vec<bool>,
+    /// The release each of them expected.
+    pub expected: Vec<Option<u64>>,
     /// Scalings.
     pub scales: Vec<v1::ScaleServiceRequest>,
     /// Deletions.
     pub deletes: Vec<v1::DeleteProjectRequest>,
+    /// What was asked of events.
+    pub watches: Vec<v1::WatchEventsRequest>,
+    /// What each stream of events brings before it ends.
+    pub streams: VecDeque<Vec<Result<v1::EventBatch, Status>>>,
     /// Log chunks.
     pub logs: Vec<v1::LogChunk>,
     /// The answer to `Why`, instead of a made-up one.
     pub why: Option<v1::WhyResponse>,
+    /// The answer to a plan.
+    pub planned: v1::PlanProjectResponse,
     /// What `GetVersion` says of being a dev cluster.
     pub dev: bool,
 }
@@ -128,6 +136,7 @@ type Boxed<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl control_server::Control for Fake {
     type WatchSnapshotStream = Boxed<v1::Snapshot>;
     type LogsStream = Boxed<v1::LogChunk>;
+    type WatchEventsStream = Boxed<v1::EventBatch>;
 
     async fn get_version(&self, _: Request<v1::GetVersionRequest>) -> Result<Response<v1::GetVersionResponse>, Status> {
         let hello = proto::hello::hello(Some(proto::id::ClusterId(7)), proto::revision::Epoch(1));
@@ -151,7 +160,7 @@ impl control_server::Control for Fake {
         &self,
         _: Request<v1::ApplyProjectRequest>,
     ) -> Result<Response<v1::PlanProjectResponse>, Status> {
-        Err(Status::unimplemented("no command asks for plans"))
+        Ok(Response::new(self.script.lock().expect("no test panics while it holds it").planned.clone()))
     }
 
     async fn apply_project(
@@ -161,6 +170,7 @@ impl control_server::Control for Fake {
         let request = request.into_inner();
         self.noted(|s| {
             s.prunes.push(request.prune);
+            s.expected.push(request.expected_release);
             s.applies.push((request.request.unwrap_or_default(), request.project.unwrap_or_default()));
         });
         self.change()?;
@@ -202,6 +212,16 @@ impl control_server::Control for Fake {
         _: Request<v1::GetSnapshotRequest>,
     ) -> Result<Response<Self::WatchSnapshotStream>, Status> {
         Ok(Response::new(Box::pin(WatchStream::new(self.snapshots.subscribe()).map(Ok))))
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        self.noted(|s| s.watches.push(request.into_inner()));
+        let mut script = self.script.lock().expect("no test panics while it holds it");
+        let batches: Vec<_> = script.streams.pop_front().into_iter().flatten().collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(batches))))
     }
 
     async fn why(&self, request: Request<v1::WhyRequest>) -> Result<Response<v1::WhyResponse>, Status> {

@@ -11,9 +11,6 @@ use crate::output::table::Table;
 use crate::output::views;
 use crate::session::Session;
 
-/// Events shown at most.
-const EVENTS: u32 = 200;
-
 /// What is listed, resolved.
 #[derive(Debug, Clone)]
 struct Selection {
@@ -24,6 +21,9 @@ struct Selection {
 
 /// `ctl get`.
 pub async fn run(session: &mut Session, args: &GetArgs) -> Result<Exit, Failure> {
+    if args.kind == Kind::Events {
+        return super::events::run(session, &args.events()).await;
+    }
     // A list is of all projects unless one is named; a name alone is looked for in the directory's.
     let here = args.name.is_some().then(|| session.scope(&args.scope)).and_then(|scope| scope.here);
     let scope = Scope { asked: args.scope.project.clone(), here };
@@ -45,8 +45,7 @@ pub async fn ps(session: &mut Session, args: &PsArgs) -> Result<Exit, Failure> {
 
 async fn list(session: &mut Session, selection: Selection, output: Output, watch: bool) -> Result<Exit, Failure> {
     let client = session.client().await?;
-    let events = if selection.kind == Kind::Events { EVENTS } else { 0 };
-    let snapshot = client.snapshot("", events).await?;
+    let snapshot = client.snapshot("", 0).await?;
     let shown = select(&selection, snapshot)?;
     if !watch {
         let text = render(&selection, &shown, output, session.terminal.width);
@@ -56,7 +55,7 @@ async fn list(session: &mut Session, selection: Selection, output: Output, watch
         session.terminal.print(&text)?;
         return Ok(Exit::Done);
     }
-    follow(session, Watch::new(&client, "", events), &selection, output).await
+    follow(session, Watch::new(&client, "", 0), &selection, output).await
 }
 
 async fn follow(

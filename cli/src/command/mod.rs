@@ -5,8 +5,10 @@ pub mod delete;
 pub mod describe;
 pub mod dev;
 pub mod dns;
+pub mod events;
 pub mod get;
 pub mod logs;
+pub mod plan;
 pub mod progress;
 pub mod scale;
 pub mod version;
@@ -14,9 +16,13 @@ pub mod wait;
 pub mod why;
 
 #[cfg(test)]
+mod events_tests;
+#[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod plan_tests;
 #[cfg(test)]
 mod progress_tests;
 #[cfg(test)]

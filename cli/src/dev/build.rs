@@ -2,6 +2,7 @@
 //!
 //! Never pushes. Called by `apply` when the cluster is a dev cluster.
 
+use agent::runtime::ContainerRuntime;
 use agent::runtime::build::{BuildLine, BuildRequest, Dockerfile, build_image};
 use agent::runtime::docker::DockerRuntime;
 use proto::id::ServiceName;
@@ -37,6 +38,12 @@ pub async fn image(
         terminal.whisper("\r\x1b[2K");
     }
     Ok(Built { tag: build.tag.clone(), id })
+}
+
+/// The identity of the image that has this name now, if there is one.
+pub async fn present(docker: &str, service: &ServiceName, tag: &str) -> Result<Option<String>, Failure> {
+    let image = DockerRuntime::new(docker).image(tag).await;
+    Ok(image.map_err(|e| failed(service, &e.to_string()))?.map(|image| image.id))
 }
 
 fn request(build: &Build) -> BuildRequest {

@@ -3,6 +3,9 @@
 //! Made by hand and apart from the wire, so that neither changes with the other. Fields are added, never renamed or removed.
 //! Times are RFC 3339 in UTC, absent when not known; spans are in the unit their name ends in.
 
+mod plan;
+pub use plan::Plan;
+
 use proto::v1;
 use serde::Serialize;
 
@@ -158,9 +161,27 @@ pub struct Event {
     /// A stable word for what happened.
     state: String,
     revision: u64,
+    /// Counted from 1 in the order in which they happened.
+    number: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
     message: String,
+}
+
+/// Events that a reader was too slow for.
+#[derive(Debug, Clone, Serialize)]
+pub struct Missed {
+    name: &'static str,
+    state: &'static str,
+    missed: u64,
+    message: String,
+}
+
+impl Missed {
+    /// So many of the whole cluster.
+    pub fn of(missed: u64, message: &str) -> Missed {
+        Missed { name: "", state: "missed", missed, message: message.to_owned() }
+    }
 }
 
 /// Any of them, for `get all`.
@@ -321,6 +342,7 @@ impl From<&v1::Event> for Event {
             name: e.subject.clone(),
             state: e.kind.clone(),
             revision: e.revision,
+            number: e.number,
             at: rfc3339(e.at_unix_ms),
             message: e.message.clone(),
         }
@@ -330,6 +352,12 @@ impl From<&v1::Event> for Event {
 /// Pretty JSON with a line end.
 pub fn to_json<T: Serialize>(value: &T) -> String {
     let text = serde_json::to_string_pretty(value).expect("these structs have string keys and no failing serializer");
+    text + "\n"
+}
+
+/// JSON on one line, for streams.
+pub fn to_json_line<T: Serialize>(value: &T) -> String {
+    let text = serde_json::to_string(value).expect("these structs have string keys and no failing serializer");
     text + "\n"
 }
 

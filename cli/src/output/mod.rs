@@ -3,6 +3,7 @@
 //! Never talks to a server. `Terminal` is the only way a command writes, so that tests read what a user would.
 
 pub mod json;
+pub mod plan;
 pub mod progress;
 pub mod style;
 pub mod table;

@@ -6,7 +6,7 @@ use anstyle::Style;
 use proto::v1;
 
 use super::style;
-use super::table::{Cell, Table};
+use super::table::{Cell, Table, one_line};
 use crate::name::full;
 use crate::time::{age_since, rfc3339};
 
@@ -193,7 +193,7 @@ pub fn volumes(snapshot: &v1::Snapshot, wide: bool) -> Table {
 pub fn events(snapshot: &v1::Snapshot, wide: bool) -> Table {
     let mut table = Table::new(&["AGE", "SUBJECT", "EVENT", "REVISION", "MESSAGE"]);
     let mut ordered: Vec<&v1::Event> = snapshot.events.iter().collect();
-    ordered.sort_by_key(|e| e.revision);
+    ordered.sort_by_key(|e| (e.revision, e.number));
     for e in ordered {
         let moment = match wide {
             true => rfc3339(e.at_unix_ms).unwrap_or_default(),
@@ -208,6 +208,16 @@ pub fn events(snapshot: &v1::Snapshot, wide: bool) -> Table {
         ]);
     }
     table
+}
+
+/// One event as a line of a stream: when, about what, what, and why.
+pub fn event_line(event: &v1::Event, wide: bool) -> String {
+    let moment = rfc3339(event.at_unix_ms).unwrap_or_default();
+    let number = if wide { format!("{:>6}  ", event.number) } else { String::new() };
+    let (subject, message) = (one_line(&event.subject), one_line(&event.message));
+    let kind = style::paint(event_style(&event.kind), &format!("{:16}", one_line(&event.kind)));
+    let line = format!("{number}{}  {subject:20}  {kind}  {message}", style::paint(style::DIM, &moment));
+    format!("{}\n", line.trim_end())
 }
 
 fn event_style(kind: &str) -> Style {

@@ -5,6 +5,8 @@
 
 mod blobs;
 mod changes;
+mod difference;
+mod events;
 mod logs;
 mod plan;
 mod refusal;
@@ -85,7 +87,7 @@ impl Control for Api {
     }
 
     async fn plan_project(&self, request: Request<v1::ApplyProjectRequest>) -> Answer<v1::PlanProjectResponse> {
-        self.plan(request.into_inner()).map(Response::new)
+        self.plan(request.into_inner()).await.map(Response::new)
     }
 
     async fn delete_project(&self, request: Request<v1::DeleteProjectRequest>) -> Answer<v1::ChangeResponse> {
@@ -128,6 +130,12 @@ impl Control for Api {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    type WatchEventsStream = Flow<v1::EventBatch>;
+
+    async fn watch_events(&self, request: Request<v1::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
+        self.open_events(request.into_inner()).map(Response::new)
     }
 
     async fn why(&self, request: Request<v1::WhyRequest>) -> Answer<v1::WhyResponse> {

@@ -186,14 +186,7 @@ fn events(state: &State, project: Option<&ProjectName>, count: u32) -> Vec<v1::E
             subject == p.as_str() || subject.strip_prefix(p.as_str()).is_some_and(|s| s.starts_with('/'))
         })
     };
-    let newest = state.events().rev().filter(|e| is_about(&e.subject)).take(count as usize);
-    newest
-        .map(|e| v1::Event {
-            revision: e.revision.0,
-            at_unix_ms: e.at.0,
-            subject: e.subject.clone(),
-            kind: e.kind.clone(),
-            message: e.message.clone(),
-        })
-        .collect()
+    let numbers = (1..=state.events_made()).rev();
+    let newest = numbers.zip(state.events().rev()).filter(|(_, e)| is_about(&e.subject)).take(count as usize);
+    newest.map(|(number, event)| super::events::view(number, event)).collect()
 }

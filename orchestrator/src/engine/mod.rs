@@ -15,6 +15,7 @@ pub mod model;
 pub mod outcome;
 pub mod placement;
 pub mod plan;
+pub mod preview;
 pub mod reason;
 pub mod reconcile;
 pub mod state;

@@ -41,6 +41,8 @@ pub struct State {
     resting: OrdMap<IpAddr, Time>,
     clients: Clients,
     events: Vector<Arc<Event>>,
+    /// How many there have ever been; 0 in a State that was written before they were counted.
+    events_made: u64,
     next_task: u64,
     // Indexes, derived from the tables above.
     by_service: OrdMap<(ServiceKey, Slot, TaskId), ()>,
@@ -71,6 +73,7 @@ impl State {
             resting: OrdMap::new(),
             clients: Clients::default(),
             events: Vector::new(),
+            events_made: 0,
             next_task: 1,
             by_service: OrdMap::new(),
             by_node: OrdMap::new(),
@@ -218,11 +221,26 @@ impl State {
         self.events.iter()
     }
 
+    /// How many events there have ever been: the number of the newest. They are numbered from 1 without gaps.
+    pub fn events_made(&self) -> u64 {
+        self.events_made.max(self.events.len() as u64)
+    }
+    /// The events after a number, oldest first, with their numbers; and how many there were that are no longer kept.
+    pub fn events_after(&self, number: u64) -> (u64, impl Iterator<Item = (u64, &Arc<Event>)>) {
+        let oldest = self.events_made() - self.events.len() as u64 + 1;
+        let from = oldest.max(number + 1);
+        let skip = usize::try_from(from - oldest).unwrap_or(usize::MAX);
+        let kept = (skip..self.events.len()).filter_map(|at| self.events.get(at));
+        (from - (number + 1), (from..).zip(kept))
+    }
+
     fn uid(&self) -> Uid {
         Uid { epoch: self.epoch, created: self.revision }
     }
 
     fn record(&mut self, subject: String, kind: &str, message: String) {
+        // What an earlier program wrote has no count: those it kept are the first.
+        self.events_made = self.events_made() + 1;
         if self.events.len() >= proto::limits::EVENTS_KEPT {
             self.events.pop_front();
         }

@@ -31,7 +31,14 @@ pub(super) struct StoredState {
     resting: OrdMap<IpAddr, Time>,
     clients: Clients,
     events: Vector<Arc<Event>>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    events_made: u64,
     next_task: u64,
+}
+
+/// A State without events is written as it was before they were counted.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl From<State> for StoredState {
@@ -53,6 +60,7 @@ impl From<State> for StoredState {
             resting: s.resting,
             clients: s.clients,
             events: s.events,
+            events_made: s.events_made,
             next_task: s.next_task,
         }
     }
@@ -89,6 +97,7 @@ impl From<StoredState> for State {
             resting: s.resting,
             clients: s.clients,
             events: s.events,
+            events_made: s.events_made,
             next_task: s.next_task,
             by_service,
             by_node,
