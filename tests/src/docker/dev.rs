@@ -17,7 +17,7 @@ use super::private_engine::PrivateEngine;
 use super::{IMAGE, engine, traces, until_true};
 
 /// Longest time one call of `ctl` may take.
-const DEADLINE: Duration = Duration::from_secs(45);
+const DEADLINE: Duration = Duration::from_secs(100);
 
 /// How a call of `ctl` ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use super::wire::question;
 /// Longest wait for a connection, and for each part of an answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Each client rests so long after a request: four of them leave the machine room for what they measure.
-const REST: Duration = Duration::from_millis(1);
+const REST: Duration = Duration::from_millis(4);
 /// A question that got no answer is sent once more after so long, as every stub resolver does.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
