@@ -1,6 +1,7 @@
 //! The agent's command line.
 
 use clap::Parser;
+use proto::needs::Permission;
 use std::path::PathBuf;
 
 use crate::node::Config;
@@ -31,6 +32,10 @@ pub struct Args {
     /// A label of this node, for placement; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     pub labels: Vec<(String, String)>,
+    /// What containers on this node may ask for, separated by commas: privileged, devices, capabilities, security-opt,
+    /// engine-socket, host-pid, host-ipc, host-uts, host-userns, host-cgroup; by default nothing
+    #[arg(long, value_name = "WORDS", env = "WHERRY_ALLOW", value_delimiter = ',')]
+    pub allow: Vec<Permission>,
 }
 
 impl From<Args> for Config {
@@ -40,6 +45,7 @@ impl From<Args> for Config {
             door: Door::Unix(args.server_socket),
             docker: args.docker,
             labels: args.labels.into_iter().collect(),
+            allow: args.allow.into_iter().collect(),
             pulse: Pulse::default(),
         }
     }
@@ -62,6 +68,10 @@ mod tests {
         let config = Config::from(args);
         assert_eq!(config.door, Door::Unix("/s".into()));
         assert_eq!(config.labels["disk"], "ssd");
+        assert!(config.allow.is_empty(), "nothing is allowed unless it is said");
         assert!(Args::try_parse_from(["agent", "--server-socket", "/s", "--label", "disk"]).is_err());
+        let args = Args::parse_from(["agent", "--server-socket", "/s", "--allow", "privileged,host-pid"]);
+        assert_eq!(Config::from(args).allow, [Permission::Privileged, Permission::HostPid].into());
+        assert!(Args::try_parse_from(["agent", "--server-socket", "/s", "--allow", "root"]).is_err());
     }
 }

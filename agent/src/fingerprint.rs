@@ -4,7 +4,7 @@
 
 use proto::id::NodeId;
 use proto::node::NodeInfo;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
 
 use crate::runtime::EngineInfo;
@@ -23,7 +23,7 @@ pub fn fingerprint(id: NodeId, engine: Option<&EngineInfo>, labels: &BTreeMap<St
         memory_bytes: engine.map_or_else(host_memory, |e| e.memory_bytes),
         addresses: outward_address().into_iter().collect(),
         labels: labels.clone(),
-        features: BTreeSet::new(),
+        features: engine.map(|e| e.features.clone()).unwrap_or_default(),
     }
 }
 

@@ -8,8 +8,9 @@ use proto::assignment::{AssignmentSet, Forward, NodeNetwork};
 use proto::endpoint::EndpointTable;
 use proto::id::NodeId;
 use proto::limits::STOP_GRACE_DEFAULT_MS;
+use proto::needs::Permission;
 use proto::node::{ForwardStatus, NodeConditions};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub struct Config {
     pub docker: String,
     /// The operator's labels of this node.
     pub labels: BTreeMap<String, String>,
+    /// What its containers may ask for beyond the ordinary; nothing by default.
+    pub allow: BTreeSet<Permission>,
     /// Beats with each turn of the node's loop.
     pub pulse: Pulse,
 }
@@ -69,7 +72,7 @@ pub enum AgentError {
 
 /// Runs a node until `stop`; its containers stay.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AgentError> {
-    let runtime = Arc::new(DockerRuntime::new(&config.docker));
+    let runtime = Arc::new(DockerRuntime::allowing(&config.docker, config.allow.clone()));
     run_on(config, runtime, Clock::real(), stop).await
 }
 

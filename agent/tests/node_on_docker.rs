@@ -183,6 +183,7 @@ async fn a_node_runs_restarts_adopts_and_leaves_nothing_behind() {
         door: Door::Unix(socket),
         docker: "unix:///var/run/docker.sock".into(),
         labels: BTreeMap::new(),
+        allow: Default::default(),
         pulse: agent::pulse::Pulse::default(),
     };
 

@@ -4,6 +4,8 @@
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+
+use proto::needs::Permission;
 use std::time::Duration;
 
 use crate::time::parse_duration;
@@ -127,6 +129,10 @@ pub struct DevArgs {
     /// Range of the containers' addresses [default: the first free one from 10.210.0.0/16 on]
     #[arg(long, value_name = "CIDR")]
     pub range: Option<String>,
+    /// What containers may ask for beyond the ordinary, separated by commas: privileged, devices, capabilities,
+    /// security-opt, engine-socket, host-pid, host-ipc, host-uts, host-userns, host-cgroup
+    #[arg(long, value_name = "WORDS", env = "WHERRY_ALLOW", value_delimiter = ',', hide_env_values = true)]
+    pub allow: Vec<Permission>,
     /// A label of its node, for placement; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     pub labels: Vec<(String, String)>,

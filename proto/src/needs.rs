@@ -81,10 +81,11 @@ pub enum Lack {
     Ability(Ability),
 }
 
-/// What a node with these features lacks for a container; `None`: nothing.
-pub fn lack(container: &ContainerSpec, features: &BTreeSet<String>) -> Option<Lack> {
+/// What a node with these features lacks for a container; `None`: nothing. `sockets`: further ones of its engine.
+pub fn lack(container: &ContainerSpec, features: &BTreeSet<String>, sockets: &[&str]) -> Option<Lack> {
     let has = |feature: &str| features.contains(feature);
-    let denied: Vec<_> = asks(container).into_iter().filter(|(permission, _)| !has(permission.feature())).collect();
+    let denied: Vec<_> =
+        asks(container, sockets).into_iter().filter(|(permission, _)| !has(permission.feature())).collect();
     if !denied.is_empty() {
         return Some(Lack::Permission(denied));
     }
@@ -92,14 +93,14 @@ pub fn lack(container: &ContainerSpec, features: &BTreeSet<String>) -> Option<La
 }
 
 /// What the container asks for that a node must allow, in the manifest's words.
-pub fn asks(container: &ContainerSpec) -> Vec<(Permission, String)> {
+pub fn asks(container: &ContainerSpec, sockets: &[&str]) -> Vec<(Permission, String)> {
     let mut asks = Vec::new();
     if container.isolation != Isolation::default() {
         isolation(&container.isolation, &mut asks);
     }
     for mount in &container.mounts {
         if let MountSource::Bind { path, .. } = &mount.source
-            && reaches_a_socket(path)
+            && reaches_a_socket(path, sockets)
         {
             asks.push((Permission::EngineSocket, format!("the host path {path}, by which the engine can be told")));
         }
@@ -149,9 +150,9 @@ fn may_weaken(option: &str) -> bool {
 }
 
 /// Whether a socket of an engine is at the path or below it.
-fn reaches_a_socket(path: &str) -> bool {
+fn reaches_a_socket(path: &str, sockets: &[&str]) -> bool {
     let path = plain(path);
-    ENGINE_SOCKETS.iter().any(|socket| {
+    ENGINE_SOCKETS.iter().chain(sockets).any(|socket| {
         let rest = socket.strip_prefix(path.trim_end_matches('/'));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })
@@ -281,7 +282,7 @@ impl fmt::Display for Lack {
                 let words: BTreeSet<Permission> = asked.iter().map(|(permission, _)| *permission).collect();
                 let words: Vec<&str> = words.into_iter().map(Permission::word).collect();
                 write!(f, "it asks for {}, which the node does not allow; ", what.join(" and "))?;
-                write!(f, "start its agent with --allow {}", words.join(","))
+                write!(f, "start its agent, or `ctl dev`, with --allow {}", words.join(","))
             }
             Lack::Ability(Ability::ContainerKeys) => {
                 write!(f, "its agent is of an earlier version, which would overlook keys of the container; upgrade it")
@@ -318,13 +319,13 @@ mod tests {
     }
 
     fn permissions(container: &ContainerSpec) -> Vec<Permission> {
-        asks(container).into_iter().map(|(permission, _)| permission).collect()
+        asks(container, &[]).into_iter().map(|(permission, _)| permission).collect()
     }
 
     #[test]
     fn an_ordinary_container_needs_nothing() {
-        assert_eq!(lack(&ContainerSpec::default(), &BTreeSet::new()), None);
-        assert_eq!(lack(&bound("/srv/data"), &BTreeSet::new()), None);
+        assert_eq!(lack(&ContainerSpec::default(), &BTreeSet::new(), &[]), None);
+        assert_eq!(lack(&bound("/srv/data"), &BTreeSet::new(), &[]), None);
     }
 
     #[test]
@@ -345,10 +346,10 @@ mod tests {
             (bound("/var/run/docker.sock"), Permission::EngineSocket),
         ] {
             assert_eq!(permissions(&container), [permission]);
-            let denied = lack(&container, &features(&["container-keys"])).expect("nothing is allowed");
-            assert!(denied.to_string().ends_with(&format!("start its agent with --allow {permission}")), "{denied}");
+            let denied = lack(&container, &features(&["container-keys"]), &[]).expect("nothing is allowed");
+            assert!(denied.to_string().ends_with(&format!("with --allow {permission}")), "{denied}");
             let allowed = features(&["container-keys", permission.feature()]);
-            assert_eq!(lack(&container, &allowed), None, "{permission}");
+            assert_eq!(lack(&container, &allowed, &[]), None, "{permission}");
         }
     }
 
@@ -382,7 +383,7 @@ mod tests {
     #[test]
     fn a_profile_is_not_repeated_in_the_answer() {
         let container = isolated(|i| i.security_opt = vec!["seccomp={\"x\":1}".to_owned()]);
-        let denied = lack(&container, &BTreeSet::new()).expect("not allowed").to_string();
+        let denied = lack(&container, &BTreeSet::new(), &[]).expect("not allowed").to_string();
         assert!(denied.starts_with("it asks for security_opt seccomp with a profile, which"), "{denied}");
     }
 
@@ -411,6 +412,8 @@ mod tests {
         ] {
             assert_eq!(permissions(&bound(path)), [Permission::EngineSocket], "{path}");
         }
+        let own = |path: &str| asks(&bound(path), &["/srv/engine/docker.sock"]).len();
+        assert_eq!((own("/srv/engine/docker.sock"), own("/srv"), own("/srv/data")), (1, 1, 0), "its own is known, too");
         for path in ["/runner", "/run/docker", "/run/user", "/var/lib", "/srv/run/docker.sock"] {
             assert_eq!(permissions(&bound(path)), [], "{path}");
         }
@@ -425,8 +428,8 @@ mod tests {
         });
         let allowed = features(&["allow.host-pid"]);
         assert_eq!(
-            lack(&container, &allowed).expect("two are missing").to_string(),
-            "it asks for privileged and cap_add BPF, SYS_ADMIN, which the node does not allow; start its agent with \
+            lack(&container, &allowed, &[]).expect("two are missing").to_string(),
+            "it asks for privileged and cap_add BPF, SYS_ADMIN, which the node does not allow; start its agent, or `ctl dev`, with \
              --allow privileged,capabilities"
         );
     }
@@ -434,15 +437,15 @@ mod tests {
     #[test]
     fn an_agent_or_an_engine_that_would_overlook_a_key_is_not_asked() {
         let tty = ContainerSpec { tty: true, ..ContainerSpec::default() };
-        assert_eq!(lack(&tty, &BTreeSet::new()), Some(Lack::Ability(Ability::ContainerKeys)));
+        assert_eq!(lack(&tty, &BTreeSet::new(), &[]), Some(Lack::Ability(Ability::ContainerKeys)));
         let source = MountSource::Volume { name: "v".to_owned(), nocopy: false, subpath: Some("a".to_owned()) };
         let mounts = vec![Mount { source, target: "/x".to_owned(), read_only: false }];
         let part = ContainerSpec { mounts, ..ContainerSpec::default() };
-        assert_eq!(lack(&part, &features(&["container-keys"])), Some(Lack::Ability(Ability::VolumeSubpath)));
-        assert_eq!(lack(&part, &features(&["container-keys", "volume-subpath"])), None);
+        assert_eq!(lack(&part, &features(&["container-keys"]), &[]), Some(Lack::Ability(Ability::VolumeSubpath)));
+        assert_eq!(lack(&part, &features(&["container-keys", "volume-subpath"]), &[]), None);
         let annotations = [("a".to_owned(), "b".to_owned())].into();
         let noted = ContainerSpec { annotations, ..ContainerSpec::default() };
-        assert_eq!(lack(&noted, &features(&["container-keys"])), Some(Lack::Ability(Ability::Annotations)));
+        assert_eq!(lack(&noted, &features(&["container-keys"]), &[]), Some(Lack::Ability(Ability::Annotations)));
     }
 
     #[test]

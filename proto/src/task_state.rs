@@ -114,6 +114,9 @@ pub struct TaskStatus {
     pub failures_in_a_row: u32,
     /// The last lines of its log, kept when it ended badly.
     pub last_log: Vec<String>,
+    /// What the engine could not do of what it was asked for when it made the container, in its words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl TaskStatus {

@@ -147,12 +147,13 @@ impl World {
             memory_bytes: 8 << 30,
             addresses: Vec::new(),
             labels: BTreeMap::new(),
-            features: BTreeSet::new(),
+            features: BTreeSet::from(["container-keys".to_owned()]),
         };
         for (option, value) in pairs(options)? {
             match option {
                 "cpu" => info.cpu_millis = parse(value)?,
                 "memory" => info.memory_bytes = parse::<u64>(value)? << 20,
+                "features" => info.features = value.split(',').map(str::to_owned).collect(),
                 "arch" => info.arch = value.to_owned(),
                 "label" => {
                     let (key, value) = value.split_once(':').ok_or("label=KEY:VALUE")?;
@@ -263,6 +264,7 @@ impl World {
                 "retry" => status.retry_at = Some(Wall(self.now.0 + parse::<u64>(value)?)),
                 "message" => status.message = value.replace('_', " "),
                 "health" => status.health = health_of(value)?,
+                "warning" => status.warnings.push(value.replace('_', " ")),
                 other => return Err(format!("no option `{other}`")),
             }
         }
@@ -484,6 +486,8 @@ fn service(options: &[&str]) -> Result<ServiceSpec, String> {
             "memory" => spec.reservations.memory_bytes = parse::<u64>(value)? << 20,
             "port" => spec.ports.push(port(value, PortMode::Ingress)?),
             "host-port" => spec.ports.push(port(value, PortMode::Host)?),
+            "privileged" => container.isolation.privileged = parse(value)?,
+            "cap-add" => container.isolation.cap_add.extend([value.to_owned()]),
             "platform" => container.platform = Some(value.to_owned()),
             "constraint" => spec.placement.constraints.push(constraint(value)?),
             "spread" => spec.placement.spread.push(value.to_owned()),

@@ -12,11 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
+use agent::runtime::translate::abilities::features;
 use agent::runtime::translate::{Facts, create_body, volume_body, wanted_volumes};
 use agent::runtime::{CreateRequest, Identity};
 use cli::manifest::{Input, LoadOptions, Loaded, ReadError, Sources, load};
 use proto::assignment::{Assignment, Desired, NodeNetwork};
 use proto::id::{ClusterId, NodeId, ServiceKey, ServiceName, Slot, TaskId};
+use proto::needs::Permission;
 use proto::revision::Epoch;
 use proto::spec::{PortMode, ServiceSpec};
 use serde_json::{Value, json};
@@ -232,6 +234,11 @@ fn flatten(path: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
     }
 }
 
+/// A node that allows everything and has a new engine.
+fn facts() -> Facts {
+    Facts { features: features(&Permission::ALL.into(), "1.99"), ..Facts::default() }
+}
+
 /// The requests that an agent would send for slot 1 of a service.
 fn in_docker(loaded: &Loaded, name: &ServiceName) -> Value {
     let service = &loaded.spec.services[name];
@@ -255,7 +262,7 @@ fn in_docker(loaded: &Loaded, name: &ServiceName) -> Value {
         assignment: assignment(loaded, name, service),
     };
     let mut container =
-        serde_json::to_value(create_body(&request, &Facts::default()).expect("translated")).expect("serialisable");
+        serde_json::to_value(create_body(&request, &facts()).expect("translated")).expect("serialisable");
     if let Some(labels) = container["Labels"].as_object_mut() {
         labels.retain(|label, _| !label.starts_with("wherry."));
     }

@@ -291,6 +291,7 @@ impl TaskMemory {
                 message: std::mem::take(&mut status.message),
                 container_id: std::mem::take(&mut status.container_id),
                 failures_in_a_row: status.failures_in_a_row,
+                warnings: std::mem::take(&mut status.warnings),
                 last_log: std::mem::take(&mut status.last_log),
                 ..TaskStatus::default()
             };
@@ -310,7 +311,10 @@ impl TaskMemory {
             Step::Prepare { .. } => {
                 self.recreate = false;
                 self.begin_incarnation(Phase::Preparing);
-                self.change(|status| status.container_id.clear());
+                self.change(|status| {
+                    status.container_id.clear();
+                    status.warnings.clear();
+                });
             }
             Step::Start { container } => {
                 let prepared = matches!(self.status.phase, Phase::Preparing | Phase::Prepared);

@@ -11,6 +11,9 @@ use super::health::ImageCheck;
 use super::memory::{Memory, TaskMemory, shortened};
 use super::task_state::Step;
 
+/// Warnings of one container kept.
+const WARNINGS_MAX: usize = 8;
+
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -22,6 +25,8 @@ pub enum Outcome {
         container: String,
         /// The image's check.
         image_check: ImageCheck,
+        /// What the engine could not do of what it was asked for.
+        warnings: Vec<String>,
     },
     /// The image was read.
     ImageRead(ImageCheck),
@@ -51,7 +56,7 @@ impl Memory {
         let Some(step) = task.busy.take() else { return };
         match outcome {
             Outcome::Fetched(image_check) => task.fetched(image_check),
-            Outcome::Prepared { container, image_check } => task.prepared(container, image_check),
+            Outcome::Prepared { container, image_check, warnings } => task.prepared(container, image_check, warnings),
             Outcome::ImageRead(check) => task.image_check = Some(check),
             Outcome::Done => task.attempts = Default::default(),
             Outcome::Cancelled => task.unsure = true,
@@ -105,10 +110,13 @@ impl TaskMemory {
         });
     }
 
-    fn prepared(&mut self, container: String, image_check: ImageCheck) {
+    fn prepared(&mut self, container: String, image_check: ImageCheck, warnings: Vec<String>) {
         self.image_check = Some(image_check);
         self.attempts = Default::default();
-        self.change(|status| status.container_id = container);
+        self.change(|status| {
+            status.container_id = container;
+            status.warnings = warnings.into_iter().take(WARNINGS_MAX).map(shortened).collect();
+        });
     }
 
     fn failed(&mut self, step: &Step, trouble: Trouble, now: Time, wall: Wall) {

@@ -168,7 +168,7 @@ impl World {
                 let id = format!("c{}", self.made);
                 let assignment = self.set.tasks[&task].clone();
                 self.plant(&id, &assignment, ContainerState::Created);
-                Outcome::Prepared { container: id, image_check: ImageCheck::Absent }
+                Outcome::Prepared { container: id, image_check: ImageCheck::Absent, warnings: Vec::new() }
             }
             Step::ReadImage => Outcome::ImageRead(ImageCheck::Absent),
             other => {

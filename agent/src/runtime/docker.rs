@@ -17,7 +17,7 @@ mod process;
 pub use build::BuildQuestion;
 
 use super::{
-    ContainerRuntime, CreateRequest, EngineInfo, ExecOutcome, Hint, Identity, ImageInfo, LogChunk, LogQuery,
+    ContainerRuntime, CreateRequest, Created, EngineInfo, ExecOutcome, Hint, Identity, ImageInfo, LogChunk, LogQuery,
     RuntimeError, SeenContainer,
 };
 use async_trait::async_trait;
@@ -26,6 +26,8 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use failure::Thing;
 use futures_util::stream::BoxStream;
 use proto::assignment::NodeNetwork;
+use proto::needs::Permission;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -80,6 +82,8 @@ pub struct DockerRuntime {
 struct Shared {
     endpoint: String,
     deadlines: Deadlines,
+    /// What the operator of this node allows.
+    allowed: BTreeSet<Permission>,
     /// The client once its version is negotiated; emptied when the engine goes away, since another may come back.
     client: Mutex<Option<Docker>>,
     pulls: Semaphore,
@@ -93,12 +97,22 @@ impl DockerRuntime {
         DockerRuntime::with_deadlines(endpoint, Deadlines::default())
     }
 
+    /// The same on a node that allows more than nothing.
+    pub fn allowing(endpoint: &str, allowed: BTreeSet<Permission>) -> DockerRuntime {
+        DockerRuntime::made(endpoint, Deadlines::default(), allowed)
+    }
+
     /// The same with deadlines of one's own.
     pub fn with_deadlines(endpoint: &str, deadlines: Deadlines) -> DockerRuntime {
+        DockerRuntime::made(endpoint, deadlines, BTreeSet::new())
+    }
+
+    fn made(endpoint: &str, deadlines: Deadlines, allowed: BTreeSet<Permission>) -> DockerRuntime {
         DockerRuntime {
             shared: Arc::new(Shared {
                 endpoint: endpoint.to_owned(),
                 deadlines,
+                allowed,
                 client: Mutex::new(None),
                 pulls: Semaphore::new(PULLS),
                 cpus: std::sync::atomic::AtomicU64::new(0),
@@ -198,10 +212,10 @@ impl ContainerRuntime for DockerRuntime {
     async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, RuntimeError> {
         self.image_info(reference).await
     }
-    async fn pull(&self, reference: &str) -> Result<(), RuntimeError> {
-        self.pull_image(reference).await
+    async fn pull(&self, reference: &str, platform: Option<&str>) -> Result<(), RuntimeError> {
+        self.pull_image(reference, platform).await
     }
-    async fn create(&self, request: &CreateRequest) -> Result<String, RuntimeError> {
+    async fn create(&self, request: &CreateRequest) -> Result<Created, RuntimeError> {
         let steps = Box::pin(self.create_container(request));
         within(containers::CREATE, self.deadlines().make, steps).await
     }

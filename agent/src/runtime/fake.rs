@@ -6,7 +6,7 @@
 mod world;
 
 use super::{
-    ContainerRuntime, CreateRequest, EngineInfo, ExecOutcome, Hint, Identity, ImageInfo, LogChunk, LogQuery,
+    ContainerRuntime, CreateRequest, Created, EngineInfo, ExecOutcome, Hint, Identity, ImageInfo, LogChunk, LogQuery,
     RuntimeError, SeenContainer,
 };
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use futures_util::stream::{self, BoxStream};
 use proto::assignment::NodeNetwork;
 use proto::id::TaskId;
 use proto::revision::Wall;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -250,6 +251,7 @@ impl ContainerRuntime for FakeRuntime {
             arch: "x86_64".to_owned(),
             cpus: 4,
             memory_bytes: 8 << 30,
+            features: super::translate::abilities::features(&BTreeSet::new(), "1.41"),
         };
         self.call(CallKind::Info, "", |_| Ok(info)).await
     }
@@ -272,12 +274,14 @@ impl ContainerRuntime for FakeRuntime {
         self.call(CallKind::Image, reference, |world| Ok(world.image(reference))).await
     }
 
-    async fn pull(&self, reference: &str) -> Result<(), RuntimeError> {
+    async fn pull(&self, reference: &str, _platform: Option<&str>) -> Result<(), RuntimeError> {
         self.call(CallKind::Pull, reference, |world| world.pull(reference)).await
     }
 
-    async fn create(&self, request: &CreateRequest) -> Result<String, RuntimeError> {
-        self.call(CallKind::Create, &request.name, |world| world.create(request)).await
+    async fn create(&self, request: &CreateRequest) -> Result<Created, RuntimeError> {
+        self.call(CallKind::Create, &request.name, |world| world.create(request))
+            .await
+            .map(|id| Created { id, warnings: Vec::new() })
     }
 
     async fn start(&self, container_id: &str) -> Result<(), RuntimeError> {

@@ -12,9 +12,10 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use proto::assignment::{Assignment, NodeNetwork};
 use proto::id::{ClusterId, NodeId, ServiceKey, Slot, TaskId};
+use proto::needs::Lack;
 use proto::revision::{Epoch, Wall};
 use proto::spec::HealthCheck;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Who we are, for labels and names.
@@ -163,6 +164,8 @@ pub struct EngineInfo {
     pub cpus: u64,
     /// Bytes of memory it may use.
     pub memory_bytes: u64,
+    /// What the node can do and allows with it, as placement knows it (`proto::needs`).
+    pub features: BTreeSet<String>,
 }
 
 /// What the image says that matters before a container is made.
@@ -174,6 +177,17 @@ pub struct ImageInfo {
     pub health: Option<HealthCheck>,
     /// Ports it exposes, tcp and udp together.
     pub exposed: Vec<proto::spec::ExposedPort>,
+    /// What it is made for, `OS/ARCH[/VARIANT]`; empty when it does not say.
+    pub platform: String,
+}
+
+/// A container that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Docker's id.
+    pub id: String,
+    /// What the engine could not do of what it was asked for, in its words.
+    pub warnings: Vec<String>,
 }
 
 /// Why the engine did not do it.
@@ -208,6 +222,12 @@ pub enum RuntimeError {
         image: String,
         /// The engine's reason, shortened.
         cause: String,
+    },
+    /// The node does not allow it, or its engine cannot: said before the engine was asked.
+    #[error("{lack}")]
+    Lacking {
+        /// What is lacking, and the remedy.
+        lack: Lack,
     },
     /// A name, address or port is taken.
     #[error("{what} is taken: {cause}")]
@@ -255,10 +275,10 @@ pub trait ContainerRuntime: Send + Sync + std::fmt::Debug + 'static {
     async fn remove_network(&self, identity: &Identity) -> Result<(), RuntimeError>;
     /// The image, `None` when it is absent.
     async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, RuntimeError>;
-    /// Pulls an image to the end.
-    async fn pull(&self, reference: &str) -> Result<(), RuntimeError>;
-    /// Makes a container, not started. Named volumes are made when absent. Returns its id.
-    async fn create(&self, request: &CreateRequest) -> Result<String, RuntimeError>;
+    /// Pulls an image to the end, for that platform if one is named.
+    async fn pull(&self, reference: &str, platform: Option<&str>) -> Result<(), RuntimeError>;
+    /// Makes a container, not started. Named volumes are made when absent.
+    async fn create(&self, request: &CreateRequest) -> Result<Created, RuntimeError>;
     /// Starts a made or exited container.
     async fn start(&self, container_id: &str) -> Result<(), RuntimeError>;
     /// Sends the stop signal, waits the grace, then SIGKILL. An absent or stopped container is Ok.

@@ -2,19 +2,24 @@
 //!
 //! Pure: never talks to an engine, never reads a file or a clock. Called by `docker`.
 
+pub mod abilities;
 pub mod image;
+mod isolation;
+mod kernel;
+mod mounts;
 pub mod seen;
 pub mod when;
 
+pub use mounts::{WantedVolume, volume_body, wanted_volumes};
+
 use super::{CreateRequest, Identity, RuntimeError};
 use bollard::models::{
-    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig, Ipam, IpamConfig,
-    Mount as DockerMount, MountBindOptions, MountTmpfsOptions, MountType, NetworkCreateRequest, NetworkingConfig,
-    PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Ipam,
+    IpamConfig, NetworkCreateRequest, NetworkingConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 use proto::assignment::{Assignment, NodeNetwork};
 use proto::label;
-use proto::spec::{ContainerSpec, Mount, MountSource, VolumeSpec};
+use proto::spec::{ContainerSpec, HostEntry, Logging, Namespace};
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -34,6 +39,10 @@ pub struct Facts {
     /// The image's entry point. Only asked for when the command is cleared: the engine takes the image's command
     /// unless an entry point is named.
     pub image_entrypoint: Option<Vec<String>>,
+    /// What the node can do and allows.
+    pub features: BTreeSet<String>,
+    /// The engine's own socket, which no container may have without being allowed to.
+    pub engine_socket: String,
 }
 
 /// Whether `Facts::image_entrypoint` is needed for this container.
@@ -46,13 +55,17 @@ pub fn image_reference(spec: &ContainerSpec) -> &str {
     if spec.image_id.is_empty() { &spec.image } else { &spec.image_id }
 }
 
-/// The body of "create a container". Nothing in it is privileged, and its restarts are ours, not the engine's.
+/// The body of "create a container". Nothing in it opens the host but what the node allows, and its restarts are ours,
+/// not the engine's.
 ///
 /// # Errors
-/// `Refused` when the request contradicts itself: a volume or file that the assignment does not carry.
+/// `Lacking` when the node does not allow it or its engine cannot do it; `Refused` when the request contradicts itself: a volume or file that the assignment does not carry.
 pub fn create_body(request: &CreateRequest, facts: &Facts) -> Result<ContainerCreateBody, RuntimeError> {
     let assignment = &request.assignment;
     let spec = &*assignment.container;
+    if let Some(lack) = proto::needs::lack(spec, &facts.features, &[&facts.engine_socket]) {
+        return Err(RuntimeError::Lacking { lack });
+    }
     let entrypoint = match needs_image_entrypoint(spec) {
         // An empty word stands for "no entry point, and not the image's command either".
         true => Some(facts.image_entrypoint.clone().unwrap_or_else(|| vec![String::new()])),
@@ -64,7 +77,10 @@ pub fn create_body(request: &CreateRequest, facts: &Facts) -> Result<ContainerCr
         cmd: spec.command.clone(),
         env: Some(spec.environment.iter().map(|(k, v)| format!("{k}={v}")).collect()),
         labels: Some(labels(request)),
-        hostname: Some(hostname(assignment)),
+        hostname: (spec.isolation.uts != Namespace::Host).then(|| hostname(assignment)),
+        domainname: spec.naming.domain.clone(),
+        tty: spec.tty.then_some(true),
+        open_stdin: spec.stdin_open.then_some(true),
         user: spec.user.clone(),
         working_dir: spec.working_dir.clone(),
         stop_signal: spec.stop_signal.clone(),
@@ -72,7 +88,7 @@ pub fn create_body(request: &CreateRequest, facts: &Facts) -> Result<ContainerCr
         exposed_ports: Some(exposed_ports(assignment)),
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         host_config: Some(host_config(request, facts)?),
-        networking_config: Some(networking(request)),
+        networking_config: (!spec.isolation.no_network).then(|| networking(request)),
         ..ContainerCreateBody::default()
     })
 }
@@ -115,29 +131,44 @@ fn exposed_ports(assignment: &Assignment) -> Vec<String> {
 
 fn host_config(request: &CreateRequest, facts: &Facts) -> Result<HostConfig, RuntimeError> {
     let spec = &*request.assignment.container;
-    let mut mounts = Vec::new();
-    let mut binds = Vec::new();
-    for mount in &spec.mounts {
-        match short_bind(mount) {
-            Some(bind) => binds.push(bind),
-            None => mounts.push(docker_mount(mount, &request.assignment)?),
-        }
-    }
-    mounts.extend(file_mounts(request)?);
-    Ok(HostConfig {
+    let (binds, mounts) = mounts::all(request)?;
+    let mut host = HostConfig {
         binds: (!binds.is_empty()).then_some(binds),
         mounts: Some(mounts),
-        network_mode: Some(request.identity.network_name()),
+        network_mode: Some(match spec.isolation.no_network {
+            true => "none".to_owned(),
+            false => request.identity.network_name(),
+        }),
         port_bindings: Some(port_bindings(&request.assignment)),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
         auto_remove: Some(false),
-        privileged: Some(false),
         init: Some(spec.init),
         readonly_rootfs: Some(spec.read_only),
         nano_cpus: spec.limits.cpu_millis.map(|millis| nano_cpus(millis, facts.cpus)),
         memory: spec.limits.memory_bytes.map(clamped),
         pids_limit: spec.limits.pids,
+        tmpfs: kernel::some_map(&spec.tmpfs),
+        extra_hosts: kernel::some(spec.naming.hosts.iter().map(|h| host_line(h, request))),
+        log_config: log_config(&spec.logging),
+        annotations: kernel::some_map(&spec.annotations),
         ..HostConfig::default()
+    };
+    kernel::fill(&spec.kernel, &mut host);
+    isolation::fill(&spec.isolation, &mut host);
+    Ok(host)
+}
+
+/// A line of `/etc/hosts` in the engine's form. Without an address it is the node's own on this network: the engine's
+/// word `host-gateway` would mean its default bridge, which containers of ours are not on.
+fn host_line(entry: &HostEntry, request: &CreateRequest) -> String {
+    format!("{}:{}", entry.name, entry.address.unwrap_or(IpAddr::V4(request.network.gateway)))
+}
+
+fn log_config(logging: &Logging) -> Option<HostConfigLogConfig> {
+    (*logging != Logging::default()).then(|| HostConfigLogConfig {
+        // Empty: the engine's own default driver.
+        typ: Some(logging.driver.clone().unwrap_or_default()),
+        config: kernel::some_map(&logging.options),
     })
 }
 
@@ -149,72 +180,6 @@ fn clamped(bytes: u64) -> i64 {
 fn nano_cpus(millis: u64, cpus: u64) -> i64 {
     let most = if cpus == 0 { u64::MAX } else { cpus.saturating_mul(1000) };
     clamped(millis.max(10).min(most).saturating_mul(1_000_000))
-}
-
-/// A host path in the engine's older form, the only one in which it makes the directory (before API 1.42).
-/// That form cannot say a path with a colon.
-fn short_bind(mount: &Mount) -> Option<String> {
-    match &mount.source {
-        MountSource::Bind { path, create: true, propagation: None }
-            if !path.contains(':') && !mount.target.contains(':') =>
-        {
-            Some(format!("{path}:{}:{}", mount.target, if mount.read_only { "ro" } else { "rw" }))
-        }
-        _ => None,
-    }
-}
-
-fn docker_mount(mount: &Mount, assignment: &Assignment) -> Result<DockerMount, RuntimeError> {
-    let plain =
-        DockerMount { target: Some(mount.target.clone()), read_only: Some(mount.read_only), ..DockerMount::default() };
-    Ok(match &mount.source {
-        MountSource::Volume { name, .. } => {
-            let volume = volume_of(assignment, name)?;
-            let source = Some(volume.name_in_docker(&assignment.service.project, name));
-            DockerMount { typ: Some(MountType::VOLUME), source, ..plain }
-        }
-        MountSource::Anonymous => DockerMount { typ: Some(MountType::VOLUME), ..plain },
-        MountSource::Bind { path, .. } => bind(path.clone(), plain),
-        MountSource::Tmpfs { size_bytes, mode } => {
-            let options = MountTmpfsOptions {
-                size_bytes: size_bytes.map(clamped),
-                mode: mode.map(i64::from),
-                ..MountTmpfsOptions::default()
-            };
-            DockerMount { typ: Some(MountType::TMPFS), tmpfs_options: Some(options), ..plain }
-        }
-    })
-}
-
-fn bind(path: String, plain: DockerMount) -> DockerMount {
-    let options = MountBindOptions::default();
-    DockerMount { typ: Some(MountType::BIND), source: Some(path), bind_options: Some(options), ..plain }
-}
-
-fn volume_of<'a>(assignment: &'a Assignment, name: &str) -> Result<&'a VolumeSpec, RuntimeError> {
-    assignment.volumes.get(name).ok_or_else(|| RuntimeError::Refused {
-        call: CREATE,
-        cause: format!("the assignment of {} mounts volume `{name}` but does not carry it", assignment.task),
-    })
-}
-
-/// Configs, secrets and the resolver's address, all read-only. A user's own mount over `/etc/resolv.conf` wins.
-fn file_mounts(request: &CreateRequest) -> Result<Vec<DockerMount>, RuntimeError> {
-    let spec = &*request.assignment.container;
-    if let Some(file) = spec.files.iter().find(|f| !request.files.contains_key(&f.target)) {
-        let cause = format!("the content of `{}` for {} is not on this node yet", file.name, file.target);
-        return Err(RuntimeError::Refused { call: CREATE, cause });
-    }
-    let taken = request.files.contains_key(RESOLV_CONF) || spec.mounts.iter().any(|m| m.target == RESOLV_CONF);
-    let resolver = (!taken).then(|| (RESOLV_CONF.to_owned(), request.resolv_conf.clone()));
-    let files = request.files.iter().map(|(target, path)| (target.clone(), path.clone()));
-    Ok(files
-        .chain(resolver)
-        .map(|(target, path)| {
-            let plain = DockerMount { target: Some(target), read_only: Some(true), ..DockerMount::default() };
-            bind(path.to_string_lossy().into_owned(), plain)
-        })
-        .collect())
 }
 
 fn port_bindings(assignment: &Assignment) -> PortMap {
@@ -239,44 +204,6 @@ fn networking(request: &CreateRequest) -> NetworkingConfig {
     });
     let endpoint = EndpointSettings { ipam_config, ..EndpointSettings::default() };
     NetworkingConfig { endpoints_config: Some(HashMap::from([(request.identity.network_name(), endpoint)])) }
-}
-
-/// A named volume to have before the container is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedVolume {
-    /// Its name in Docker.
-    pub name: String,
-    /// It must exist already; we never make it.
-    pub external: bool,
-    /// The manifest's name of it.
-    pub key: String,
-}
-
-/// The named volumes a container mounts, each once.
-///
-/// # Errors
-/// `Refused` when the assignment does not carry one of them.
-pub fn wanted_volumes(assignment: &Assignment) -> Result<Vec<WantedVolume>, RuntimeError> {
-    let mut wanted: Vec<WantedVolume> = Vec::new();
-    for mount in &assignment.container.mounts {
-        let MountSource::Volume { name: key, .. } = &mount.source else { continue };
-        let volume = volume_of(assignment, key)?;
-        let name = volume.name_in_docker(&assignment.service.project, key);
-        if wanted.iter().all(|w| w.name != name) {
-            wanted.push(WantedVolume { name, external: volume.external, key: key.clone() });
-        }
-    }
-    Ok(wanted)
-}
-
-/// The body of "make a volume": labelled as ours and with the user's labels.
-pub fn volume_body(identity: &Identity, assignment: &Assignment, wanted: &WantedVolume) -> VolumeCreateRequest {
-    let user = assignment.volumes.get(&wanted.key).map(|v| v.labels.clone()).unwrap_or_default();
-    let mut labels: HashMap<String, String> = user.into_iter().filter(|(k, _)| !k.starts_with("wherry.")).collect();
-    labels.insert(label::LABELS.to_owned(), label::VERSION.to_owned());
-    labels.insert(label::CLUSTER.to_owned(), identity.cluster.to_string());
-    labels.insert(label::PROJECT.to_owned(), assignment.service.project.to_string());
-    VolumeCreateRequest { name: Some(wanted.name.clone()), labels: Some(labels), ..VolumeCreateRequest::default() }
 }
 
 /// The engine's option that names a bridge's interface.

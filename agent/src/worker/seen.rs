@@ -40,6 +40,7 @@ pub fn trouble(error: &RuntimeError) -> Trouble {
         }
         RuntimeError::Pull { .. } => Trouble::Fetch(text),
         RuntimeError::NotFound { .. }
+        | RuntimeError::Lacking { .. }
         | RuntimeError::Conflict { .. }
         | RuntimeError::CommandTimeout { .. }
         | RuntimeError::Refused { .. } => Trouble::Refused(text),

@@ -13,7 +13,7 @@ use super::seen::trouble;
 use crate::engine::health::ImageCheck;
 use crate::engine::{Container, Outcome, Step, Trouble};
 use crate::files::{Files, Placed};
-use crate::runtime::{ContainerRuntime, CreateRequest, Identity, ImageInfo, RuntimeError};
+use crate::runtime::{ContainerRuntime, CreateRequest, Created, Identity, ImageInfo, RuntimeError};
 
 /// Containers created or started at once: beyond this an engine only gets slower.
 const CREATES_AT_ONCE: usize = 8;
@@ -116,13 +116,13 @@ impl Hands {
             permit = self.creates.acquire() => permit,
             () = errand.cancel.cancelled() => return Err(Stopped::Cancelled),
         };
-        let id = self.create(names, errand, &placed).await?;
+        let Created { id, warnings } = self.create(names, errand, &placed).await?;
         let seen = self.look(&id).await;
         drop(permit);
-        Ok((Outcome::Prepared { container: id, image_check: image_check(image) }, seen))
+        Ok((Outcome::Prepared { container: id, image_check: image_check(image), warnings }, seen))
     }
 
-    async fn create(&self, names: &[String], errand: &Errand, placed: &Placed) -> Result<String, Stopped> {
+    async fn create(&self, names: &[String], errand: &Errand, placed: &Placed) -> Result<Created, Stopped> {
         let mut taken = None;
         for name in names {
             let request = CreateRequest {
@@ -134,7 +134,7 @@ impl Hands {
                 name: name.clone(),
             };
             match self.runtime.create(&request).await {
-                Ok(id) => return Ok(id),
+                Ok(created) => return Ok(created),
                 Err(error @ RuntimeError::Conflict { .. }) => taken = Some(error),
                 Err(error) => return Err(error.into()),
             }
@@ -148,7 +148,9 @@ impl Hands {
         let spec = &errand.assignment.container;
         let reference = crate::runtime::translate::image_reference(spec);
         let built = !spec.image_id.is_empty();
-        let present = self.runtime.image(reference).await?;
+        let platform = spec.platform.as_deref();
+        let fitting = |image: &ImageInfo| crate::runtime::translate::image::is_for(&image.platform, platform);
+        let present = self.runtime.image(reference).await?.filter(fitting);
         match (present, policy) {
             (Some(image), PullPolicy::Missing | PullPolicy::Never) => return Ok(image),
             (Some(image), PullPolicy::Always) if built => return Ok(image),
@@ -165,7 +167,7 @@ impl Hands {
         }
         let pull = async {
             let _permit = self.pulls.acquire().await;
-            self.runtime.pull(reference).await
+            self.runtime.pull(reference, platform).await
         };
         tokio::select! {
             pulled = pull => pulled?,
@@ -176,8 +178,8 @@ impl Hands {
     }
 
     async fn files(&self, errand: &Errand) -> Result<Placed, Stopped> {
-        let project = &errand.assignment.service.project;
-        let resolv_conf = crate::dns::resolv_conf::resolv_conf(errand.network.gateway.into(), project);
+        let (project, naming) = (&errand.assignment.service.project, &errand.assignment.container.naming);
+        let resolv_conf = crate::dns::resolv_conf::resolv_conf(errand.network.gateway.into(), project, naming);
         let placed = tokio::select! {
             placed = self.files.ensure(&errand.assignment, &resolv_conf) => placed,
             () = errand.cancel.cancelled() => return Err(Stopped::Cancelled),

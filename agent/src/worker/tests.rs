@@ -81,7 +81,7 @@ impl ContainerRuntime for Bench {
     async fn info(&self) -> Result<EngineInfo, RuntimeError> {
         self.up()?;
         let (version, api_version, os, arch) = ("20.10".into(), "1.41".into(), "linux".into(), "x86_64".into());
-        Ok(EngineInfo { version, api_version, os, arch, cpus: 2, memory_bytes: 1 << 30 })
+        Ok(EngineInfo { version, api_version, os, arch, cpus: 2, memory_bytes: 1 << 30, features: Default::default() })
     }
     async fn ensure_network(&self, identity: &Identity, _: &NodeNetwork) -> Result<String, RuntimeError> {
         Ok(identity.bridge_name())
@@ -92,10 +92,10 @@ impl ContainerRuntime for Bench {
     async fn image(&self, _: &str) -> Result<Option<ImageInfo>, RuntimeError> {
         Ok(Some(ImageInfo::default()))
     }
-    async fn pull(&self, _: &str) -> Result<(), RuntimeError> {
+    async fn pull(&self, _: &str, _: Option<&str>) -> Result<(), RuntimeError> {
         Ok(())
     }
-    async fn create(&self, request: &CreateRequest) -> Result<String, RuntimeError> {
+    async fn create(&self, request: &CreateRequest) -> Result<Created, RuntimeError> {
         self.up()?;
         tokio::time::sleep(CREATE).await;
         let made = &request.assignment;
@@ -114,7 +114,7 @@ impl ContainerRuntime for Bench {
                 state: SeenState::Created,
             };
             s.containers.insert(id.clone(), container);
-            id
+            Created { id, warnings: Vec::new() }
         }))
     }
     async fn start(&self, id: &str) -> Result<(), RuntimeError> {

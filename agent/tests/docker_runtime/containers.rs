@@ -22,7 +22,7 @@ fn exited_with(code: i32) -> impl Fn(&SeenState) -> bool {
 async fn from_making_to_removal() {
     let lab = Lab::new().await;
     let mut hints = lab.runtime.events(&lab.identity).await.unwrap();
-    let id = lab.runtime.create(&lab.request(1, &SLEEP)).await.unwrap();
+    let id = lab.runtime.create(&lab.request(1, &SLEEP)).await.unwrap().id;
     assert_eq!(lab.runtime.inspect(&id).await.unwrap().state, SeenState::Created);
 
     lab.runtime.start(&id).await.unwrap();
@@ -186,7 +186,7 @@ async fn entry_points_and_commands_are_cleared() {
         (3, spec(Some(&["sh", "-c"]), Some(&["ls"])), "[sh -c] [ls]"),
         (4, spec(Some(&["ls"]), None), "[ls] []"),
     ] {
-        let id = lab.runtime.create(&lab.request_for(slot, spec, Vec::new())).await.unwrap();
+        let id = lab.runtime.create(&lab.request_for(slot, spec, Vec::new())).await.unwrap().id;
         assert_eq!(shown(&id), expect);
     }
     let none_left = lab.runtime.create(&lab.request_for(5, spec(None, Some(&[])), Vec::new())).await.unwrap_err();
@@ -298,7 +298,7 @@ async fn what_is_taken_is_a_conflict() {
 
     let spec = (*lab.request(2, &SLEEP).assignment.container).clone();
     let same_address = lab.request_for(2, spec.clone(), vec![lab.address(11)]);
-    let second = lab.runtime.create(&same_address).await.unwrap();
+    let second = lab.runtime.create(&same_address).await.unwrap().id;
     conflict(lab.runtime.start(&second).await.unwrap_err(), "address");
 
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -311,7 +311,7 @@ async fn what_is_taken_is_a_conflict() {
         protocol: Protocol::Tcp,
         mode: PortMode::Host,
     }];
-    let third = lab.runtime.create(&same_port).await.unwrap();
+    let third = lab.runtime.create(&same_port).await.unwrap().id;
     conflict(lab.runtime.start(&third).await.unwrap_err(), "host port");
     drop(holder);
     lab.runtime.start(&third).await.expect("the port is free now");
@@ -344,7 +344,7 @@ async fn a_volume_that_another_cluster_holds_is_refused_until_it_is_free() {
     assert!(cause.contains(&one.identity.cluster.to_string()) && cause.contains("`name:`"), "{cause}");
 
     one.runtime.remove(&first).await.unwrap();
-    let second = two.runtime.create(&request(&two)).await.expect("what a cluster left behind is taken over");
+    let second = two.runtime.create(&request(&two)).await.expect("what a cluster left behind is taken over").id;
     two.runtime.remove(&second).await.unwrap();
     two.runtime.remove_volume(&shared).await.unwrap();
 }
@@ -385,7 +385,8 @@ async fn what_is_missing_is_named() {
 async fn an_image_that_is_not_to_be_had() {
     let lab = Lab::new().await;
     let reference = "registry.invalid/wherry/none:1";
-    let pull = timeout(PATIENCE, lab.runtime.pull(reference)).await.expect("a name that does not resolve fails soon");
+    let pull =
+        timeout(PATIENCE, lab.runtime.pull(reference, None)).await.expect("a name that does not resolve fails soon");
     match pull.unwrap_err() {
         RuntimeError::Pull { image, cause } => {
             assert_eq!(image, reference);

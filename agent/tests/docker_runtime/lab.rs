@@ -137,7 +137,7 @@ impl Lab {
     }
 
     pub async fn run(&self, request: &CreateRequest) -> String {
-        let id = self.runtime.create(request).await.expect("created");
+        let id = self.runtime.create(request).await.expect("created").id;
         self.runtime.start(&id).await.expect("started");
         id
     }

@@ -6,6 +6,7 @@
 
 mod builds;
 mod containers;
+mod keys;
 mod lab;
 mod misbehaving;
 mod strange_engine;

@@ -37,7 +37,7 @@ async fn outcomes(runtime: &DockerRuntime) -> Vec<(&'static str, Option<RuntimeE
         vec![
             ("info", runtime.info().await.err()),
             ("image", runtime.image("a").await.err()),
-            ("pull", runtime.pull("a").await.err()),
+            ("pull", runtime.pull("a", None).await.err()),
             ("start", runtime.start(id).await.err()),
             ("stop", runtime.stop(id, 50).await.err()),
             ("remove", runtime.remove(id).await.err()),

@@ -52,6 +52,7 @@ pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure>
     }
     let mut config = config(session, &args.place, args.range.clone())?;
     config.labels = args.labels.iter().cloned().collect();
+    config.allow = args.allow.iter().copied().collect();
     let home = Home::new(config.dir.clone());
     session.target.cluster = Some(config.name.clone());
     session.target.socket = None;
@@ -68,9 +69,8 @@ pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure>
         && let Some(client) = daemon::ready_unless_gone(&home, &config).await?
     {
         session.terminal.say(&format!("dev cluster {} runs already", paint(BOLD, &config.name)));
-        if !config.labels.is_empty() {
-            let words =
-                "its node keeps the labels it was started with; stop the cluster and start it with the new ones";
+        if !config.labels.is_empty() || !config.allow.is_empty() {
+            let words = "its node keeps the labels and what it allows from its start; stop the cluster and start it with the new ones";
             session.terminal.say(words);
         }
         return beside(session, &client, loaded, args.detach, None).await;
@@ -114,7 +114,7 @@ fn config(session: &Session, place: &DevPlace, range: Option<String>) -> Result<
     let dir = session.places.dev_dir(&name);
     // An empty DOCKER_HOST is none, as for docker itself.
     let docker = if place.docker.is_empty() { DOCKER_DEFAULT.to_owned() } else { place.docker.clone() };
-    Ok(DevConfig { name, dir, range, docker, labels: BTreeMap::new() })
+    Ok(DevConfig { name, dir, range, docker, labels: BTreeMap::new(), allow: BTreeSet::new() })
 }
 
 /// The named manifest, or that of the directory if there is one.

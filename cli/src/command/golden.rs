@@ -133,6 +133,6 @@ async fn golden_why_for_a_failed_pull() {
 #[tokio::test]
 async fn golden_refused_key() {
     let world = World::new(the_shop());
-    world.compose("services:\n  web:\n    image: img:1\n    privileged: true\n    port:\n      - \"8080:80\"\n");
+    world.compose("services:\n  web:\n    image: img:1\n    gpus: all\n    port:\n      - \"8080:80\"\n");
     check("refused-key", world, &["apply"]).await;
 }

@@ -2,11 +2,12 @@
 //!
 //! The only place of ctl, beside `build`, that names the server and the agent. Called by `command/dev`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use orchestrator::server::{RunningServer, ServerConfig};
+use proto::needs::Permission;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,8 @@ pub struct DevConfig {
     pub range: Option<String>,
     /// The Docker Engine, `unix:///var/run/docker.sock`.
     pub docker: String,
+    /// What its containers may ask for beyond the ordinary.
+    pub allow: BTreeSet<Permission>,
     /// The labels of its node, for placement.
     pub labels: BTreeMap<String, String>,
 }
@@ -95,6 +98,7 @@ fn agent_config(config: &DevConfig) -> agent::Config {
         door: agent::session::Door::Unix(config.agents_socket()),
         docker: config.docker.clone(),
         labels: config.labels.clone(),
+        allow: config.allow.clone(),
         pulse: agent::pulse::Pulse::default(),
     }
 }

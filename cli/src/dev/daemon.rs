@@ -38,6 +38,12 @@ pub fn spawn(home: &Home, config: &DevConfig) -> Result<Child, Failure> {
     if let Some(range) = &config.range {
         command.args(["--range", range]);
     }
+    let allow: Vec<&str> = config.allow.iter().map(|permission| permission.word()).collect();
+    // What the environment allows is in it already.
+    command.env_remove("WHERRY_ALLOW");
+    if !allow.is_empty() {
+        command.args(["--allow", &allow.join(",")]);
+    }
     for (key, value) in &config.labels {
         command.args(["--label", &format!("{key}={value}")]);
     }
@@ -161,6 +167,7 @@ mod tests {
             dir: dir.to_owned(),
             range: None,
             docker: String::new(),
+            allow: Default::default(),
             labels: BTreeMap::new(),
         };
         (Home::new(config.dir.clone()), config)

@@ -21,7 +21,9 @@ pub fn endpoints(state: &State) -> EndpointTable {
 fn endpoint(state: &State, task: &Task) -> Option<Endpoint> {
     let is_heard = state.node(task.node).is_some_and(|n| n.is_up());
     // What is only prepared has nobody at its address, under no name.
-    if !is_heard || task.status.phase == Phase::Stopped || task.desired == Desired::Prepare {
+    // Without a network nobody can reach its address.
+    let is_reachable = !task.container.isolation.no_network;
+    if !is_heard || !is_reachable || task.status.phase == Phase::Stopped || task.desired == Desired::Prepare {
         return None;
     }
     let state = match task.desired {

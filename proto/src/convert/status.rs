@@ -24,6 +24,7 @@ impl From<&TaskStatus> for v1::TaskStatus {
             retry_at_unix_ms: s.retry_at.map(|at| at.0),
             failures_in_a_row: s.failures_in_a_row,
             last_log: s.last_log.clone(),
+            warnings: s.warnings.clone(),
         }
     }
 }
@@ -45,6 +46,7 @@ impl TryFrom<v1::TaskStatus> for TaskStatus {
             retry_at: w.retry_at_unix_ms.map(Wall),
             failures_in_a_row: w.failures_in_a_row,
             last_log: w.last_log,
+            warnings: w.warnings,
         })
     }
 }

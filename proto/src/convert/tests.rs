@@ -336,6 +336,7 @@ fn status() -> TaskStatus {
         finished_at: Some(Wall(5)),
         retry_at: Some(Wall(6)),
         failures_in_a_row: 7,
+        warnings: vec!["no swap limit".to_owned()],
         last_log: vec!["out of cheese".to_owned()],
     }
 }

@@ -291,7 +291,7 @@ impl World {
             Ok(made) => match (step, made) {
                 (Step::Prepare { .. }, Some(id)) => {
                     let seen = self.inspect(agent, &id);
-                    (Outcome::Prepared { container: id, image_check: ImageCheck::Absent }, seen)
+                    (Outcome::Prepared { container: id, image_check: ImageCheck::Absent, warnings: Vec::new() }, seen)
                 }
                 (Step::Fetch, _) => (Outcome::Fetched(ImageCheck::Absent), Seen::Unknown),
                 (Step::ReadImage, _) => (Outcome::ImageRead(ImageCheck::Absent), Seen::Unknown),

@@ -2,7 +2,7 @@
 
 use super::super::translate::seen::{self, Inspected, LabelError, Listed};
 use super::super::translate::{self, Facts};
-use super::super::{CreateRequest, Identity, RuntimeError, SeenContainer, SeenState};
+use super::super::{CreateRequest, Created, Identity, RuntimeError, SeenContainer, SeenState};
 use super::failure::Thing;
 use super::{DockerRuntime, gone_is_fine, plain};
 use bollard::errors::Error;
@@ -28,20 +28,21 @@ const INSPECTIONS: usize = 8;
 const POLL: Duration = Duration::from_millis(100);
 
 impl DockerRuntime {
-    pub(super) async fn create_container(&self, request: &CreateRequest) -> Result<String, RuntimeError> {
+    pub(super) async fn create_container(&self, request: &CreateRequest) -> Result<Created, RuntimeError> {
         for wanted in translate::wanted_volumes(&request.assignment)? {
             self.volume_ready(request, &wanted).await?;
         }
         let body = translate::create_body(request, &self.facts(request).await?)?;
         let reference = translate::image_reference(&request.assignment.container);
-        let options = CreateContainerOptions { name: Some(request.name.clone()), ..CreateContainerOptions::default() };
+        let platform = request.assignment.container.platform.clone().unwrap_or_default();
+        let options = CreateContainerOptions { name: Some(request.name.clone()), platform };
         let limit = self.deadlines().make;
         let made = self
             .call(CREATE, Thing::Image(reference), limit, |docker| async move {
                 docker.create_container(Some(options), body).await
             })
             .await?;
-        Ok(made.id)
+        Ok(Created { id: made.id, warnings: made.warnings })
     }
 
     async fn facts(&self, request: &CreateRequest) -> Result<Facts, RuntimeError> {
@@ -54,7 +55,10 @@ impl DockerRuntime {
             true => self.image_entrypoint(translate::image_reference(spec)).await?,
             false => None,
         };
-        Ok(Facts { cpus, image_entrypoint })
+        let version = self.client().await.map_err(|e| self.failed(CREATE, Thing::Engine, e))?.client_version();
+        let api_version = format!("{}.{}", version.major_version, version.minor_version);
+        let features = translate::abilities::features(&self.shared.allowed, &api_version);
+        Ok(Facts { cpus, image_entrypoint, features, engine_socket: self.socket_path().to_owned() })
     }
 
     pub(super) async fn start_container(&self, id: &str) -> Result<(), RuntimeError> {

@@ -1,6 +1,6 @@
 //! The engine itself and its images.
 
-use super::super::translate::image;
+use super::super::translate::{abilities, image};
 use super::super::{EngineInfo, ImageInfo, RuntimeError};
 use super::DockerRuntime;
 use super::failure::{Thing, pull_cause};
@@ -20,9 +20,11 @@ impl DockerRuntime {
         let (version, info) = self.call(INFO, Thing::Engine, limit, both).await?;
         let cpus = info.ncpu.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
         self.shared.cpus.store(cpus, Ordering::Relaxed);
+        let api_version = version.api_version.unwrap_or_default();
         Ok(EngineInfo {
             version: version.version.unwrap_or_default(),
-            api_version: version.api_version.unwrap_or_default(),
+            features: abilities::features(&self.shared.allowed, &api_version),
+            api_version,
             os: info.os_type.unwrap_or_default(),
             arch: info.architecture.unwrap_or_default(),
             cpus,
@@ -48,9 +50,9 @@ impl DockerRuntime {
             .await
     }
 
-    pub(super) async fn pull_image(&self, reference: &str) -> Result<(), RuntimeError> {
+    pub(super) async fn pull_image(&self, reference: &str, platform: Option<&str>) -> Result<(), RuntimeError> {
         let _turn = self.shared.pulls.acquire().await.ok();
-        self.pull_to_the_end(reference).await.map_err(|error| match error {
+        self.pull_to_the_end(reference, platform).await.map_err(|error| match error {
             RuntimeError::Refused { cause, .. } | RuntimeError::Conflict { cause, .. } => {
                 RuntimeError::Pull { image: reference.to_owned(), cause: pull_cause(&cause) }
             }
@@ -62,11 +64,12 @@ impl DockerRuntime {
     }
 
     /// Drains the whole stream: an engine gives up a pull whose listener leaves.
-    async fn pull_to_the_end(&self, reference: &str) -> Result<(), RuntimeError> {
+    async fn pull_to_the_end(&self, reference: &str, platform: Option<&str>) -> Result<(), RuntimeError> {
         let (name, tag) = image::split_reference(reference);
         let options = CreateImageOptions {
             from_image: Some(name.to_owned()),
             tag: Some(tag.to_owned()),
+            platform: platform.unwrap_or_default().to_owned(),
             ..CreateImageOptions::default()
         };
         let thing = Thing::Image(reference);

@@ -53,7 +53,7 @@ async fn engine() -> FakeRuntime {
 }
 
 async fn running(fake: &FakeRuntime, slot: u8) -> String {
-    let id = fake.create(&request(slot)).await.unwrap();
+    let id = fake.create(&request(slot)).await.unwrap().id;
     fake.start(&id).await.unwrap();
     id
 }
@@ -93,23 +93,23 @@ async fn names_addresses_images_and_volumes_are_kept_apart() {
     assert!(matches!(fake.create(&request(1)).await, Err(RuntimeError::Conflict { .. })));
     let mut twin = request(2);
     twin.assignment.addresses = request(1).assignment.addresses;
-    let twin = fake.create(&twin).await.unwrap();
+    let twin = fake.create(&twin).await.unwrap().id;
     assert!(matches!(fake.start(&twin).await, Err(RuntimeError::Conflict { .. })));
     fake.exit(TaskId(1), 0);
     fake.start(&twin).await.unwrap();
 
     fake.remove_image("app");
     assert!(matches!(fake.create(&request(3)).await, Err(RuntimeError::NotFound { .. })));
-    assert!(matches!(fake.pull("app").await, Err(RuntimeError::Pull { .. })));
+    assert!(matches!(fake.pull("app", None).await, Err(RuntimeError::Pull { .. })));
     fake.add_to_registry("app", ImageInfo::default());
-    fake.pull("app").await.unwrap();
+    fake.pull("app", None).await.unwrap();
     let mut with_volume = request(3);
     let mut spec = (*with_volume.assignment.container).clone();
     let source = MountSource::Volume { name: "data".to_owned(), nocopy: false, subpath: None };
     spec.mounts = vec![Mount { source, target: "/data".to_owned(), read_only: false }];
     with_volume.assignment.container = spec.into();
     with_volume.assignment.volumes.insert("data".to_owned(), VolumeSpec::default());
-    let id = fake.create(&with_volume).await.unwrap();
+    let id = fake.create(&with_volume).await.unwrap().id;
     assert_eq!(fake.volumes(), ["shop_data"]);
     assert!(matches!(fake.remove_volume("shop_data").await, Err(RuntimeError::Conflict { .. })));
     fake.remove(&id).await.unwrap();
@@ -121,7 +121,7 @@ async fn names_addresses_images_and_volumes_are_kept_apart() {
 async fn faults_happen_once_each_and_in_order() {
     let fake = engine().await;
     let error = RuntimeError::Deadline { call: "start a container", after_ms: 1 };
-    let id = fake.create(&request(1)).await.unwrap();
+    let id = fake.create(&request(1)).await.unwrap().id;
     fake.fault(CallKind::Start, Fault::Fails(error.clone()));
     fake.fault(CallKind::Start, Fault::FailsAfter(error.clone()));
     assert_eq!(fake.start(&id).await, Err(error.clone()));
@@ -192,7 +192,7 @@ async fn the_engine_goes_away_and_comes_back() {
     let mut crash = request(2);
     crash.assignment.container = ContainerSpec { image: "crash".to_owned(), ..ContainerSpec::default() }.into();
     fake.add_image("crash", ImageInfo::default());
-    let crash = fake.create(&crash).await.unwrap();
+    let crash = fake.create(&crash).await.unwrap().id;
     fake.start(&crash).await.unwrap();
     assert!(matches!(fake.inspect(&crash).await.unwrap().state, SeenState::Exited { exit_code: 3, .. }));
     fake.remove_by_hand(TaskId(2));

@@ -100,7 +100,8 @@ impl World {
             return Err(RuntimeError::Conflict { what: "the container name".to_owned(), cause });
         }
         // The same contradictions are refused as by the real one.
-        translate::create_body(request, &translate::Facts::default())?;
+        let features = translate::abilities::features(&BTreeSet::new(), "1.41");
+        translate::create_body(request, &translate::Facts { features, ..translate::Facts::default() })?;
         for wanted in wanted_volumes(&request.assignment)? {
             if wanted.external && !self.volumes.contains(&wanted.name) {
                 return Err(RuntimeError::NotFound { what: format!("external volume `{}`", wanted.name) });

@@ -35,10 +35,30 @@ fn split_tag(reference: &str) -> (&str, Option<&str>) {
 /// What matters of an image.
 pub fn info(inspected: ImageInspect) -> ImageInfo {
     let config = inspected.config.unwrap_or_default();
+    let parts = [inspected.os, inspected.architecture, inspected.variant];
+    let platform = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
     ImageInfo {
+        platform,
         id: inspected.id.unwrap_or_default(),
         health: config.healthcheck.as_ref().and_then(|h| health(h, config.shell.as_deref())),
         exposed: ports(config.exposed_ports.as_deref().unwrap_or_default()),
+    }
+}
+
+/// Whether an image for `platform` will do where `asked` is asked for, both `OS[/ARCH[/VARIANT]]`: what either does not
+/// say is as good as any.
+pub fn is_for(platform: &str, asked: Option<&str>) -> bool {
+    let Some(asked) = asked else { return true };
+    let same = |a: &str, b: &str| architecture(a) == architecture(b);
+    platform.is_empty() || platform.split('/').zip(asked.split('/')).all(|(a, b)| same(a, b))
+}
+
+/// One name for what kernels and images call differently.
+fn architecture(name: &str) -> &str {
+    match name {
+        "x86_64" | "x86-64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
     }
 }
 

@@ -4,7 +4,10 @@ use super::*;
 use proto::assignment::Desired;
 use proto::id::{BlobDigest, ClusterId, NodeId, ServiceKey, Slot, TaskId};
 use proto::revision::Epoch;
-use proto::spec::{BlobKind, ExposedPort, FileMount, HealthSpec, Limits, PortMode, PortSpec, Protocol, RestartPolicy};
+use proto::spec::{
+    BlobKind, ExposedPort, FileMount, HealthSpec, Limits, Mount, MountSource, PortMode, PortSpec, Protocol,
+    RestartPolicy, VolumeSpec,
+};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -69,8 +72,10 @@ fn strings(list: &[&str]) -> Vec<String> {
     list.iter().map(|s| (*s).to_owned()).collect()
 }
 
+mod keys;
+
 #[test]
-fn nothing_is_privileged_and_restarts_are_ours() {
+fn nothing_opens_the_host_unless_it_is_said_and_restarts_are_ours() {
     check(|_| (), "/HostConfig/Privileged", false.into());
     check(|_| (), "/HostConfig/RestartPolicy/Name", "no".into());
     check(|_| (), "/HostConfig/AutoRemove", false.into());

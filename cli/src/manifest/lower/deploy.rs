@@ -10,7 +10,7 @@ use super::context::{Context, Field, Fields};
 use super::keys;
 
 /// Docker refuses a container with less memory.
-const MEMORY_MIN_BYTES: u64 = 6 << 20;
+pub const MEMORY_MIN_BYTES: u64 = 6 << 20;
 
 /// What `deploy` and `scale` say.
 #[derive(Debug, Default)]
@@ -99,11 +99,13 @@ fn resources(cx: &mut Context<'_>, field: &Field<'_>, deploy: &mut Deploy) {
     keys.finish(cx, &[]);
 }
 
-fn cpus(cx: &mut Context<'_>, field: &Field<'_>) -> Option<u64> {
+/// Processors, in thousandths.
+pub fn cpus(cx: &mut Context<'_>, field: &Field<'_>) -> Option<u64> {
     cx.word(field, "a number of processors", |s| words::cpu_millis(&s.text))
 }
 
-fn memory(cx: &mut Context<'_>, field: &Field<'_>, min: u64) -> Option<u64> {
+/// A number of bytes, at least `min`.
+pub fn memory(cx: &mut Context<'_>, field: &Field<'_>, min: u64) -> Option<u64> {
     let bytes = cx.word(field, "a number of bytes", |s| words::bytes(&s.text))?;
     if bytes < min {
         let message = format!("`{}` is below {} MiB, the least that Docker accepts", field.path, min >> 20);
@@ -113,8 +115,8 @@ fn memory(cx: &mut Context<'_>, field: &Field<'_>, min: u64) -> Option<u64> {
     Some(bytes)
 }
 
-/// -1 is Docker's word for no limit.
-fn pids(cx: &mut Context<'_>, field: &Field<'_>) -> Option<i64> {
+/// Processes and threads; -1 is Docker's word for no limit.
+pub fn pids(cx: &mut Context<'_>, field: &Field<'_>) -> Option<i64> {
     let pids = cx.whole(field, -1, i64::from(u32::MAX))?;
     (pids > 0).then_some(pids)
 }

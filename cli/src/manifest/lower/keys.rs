@@ -6,81 +6,35 @@
 pub type NotYet = &'static [(&'static str, &'static str)];
 
 const DROP: &str = "remove it, or run this service elsewhere for now";
-const PRIVILEGES: &str = "containers get Docker's default privileges for now: remove it";
-const KERNEL: &str = "containers get Docker's defaults for now: remove it";
-const RESOLVER: &str = "names are answered by the cluster's own resolver: remove it";
-const CPU: &str = "write `deploy.resources.limits.cpus`";
 const UPDATES: &str = "remove it: how updates go is not adjustable yet";
-const HOOKS: &str = "do it in the image's entry point for now";
+const HOOKS: &str = "commands beside the container's own are not run yet: do it in the image's entry point";
 
 /// Top level.
-pub const TOP: NotYet = &[("include", "write the included services into this file for now"), ("models", "remove it")];
+pub const TOP: NotYet = &[
+    ("include", "write the included services into this file for now"),
+    ("models", "run the model as a service of its own, and name it in `environment`"),
+];
 
 /// A service.
 pub const SERVICE: NotYet = &[
-    ("annotations", "write `labels`"),
-    ("blkio_config", KERNEL),
-    ("cap_add", PRIVILEGES),
-    ("cap_drop", PRIVILEGES),
-    ("cgroup", KERNEL),
-    ("cgroup_parent", KERNEL),
-    ("cpu_count", CPU),
-    ("cpu_percent", CPU),
-    ("cpu_period", CPU),
-    ("cpu_quota", CPU),
-    ("cpu_rt_period", CPU),
-    ("cpu_rt_runtime", CPU),
-    ("cpu_shares", CPU),
-    ("cpus", CPU),
-    ("cpuset", CPU),
+    ("cpu_count", "it is for Windows containers: write `cpus`"),
+    ("cpu_percent", "it is for Windows containers: write `cpus`"),
     ("credential_spec", "it is for Windows containers: remove it"),
-    ("device_cgroup_rules", PRIVILEGES),
-    ("devices", DROP),
-    ("dns", RESOLVER),
-    ("dns_opt", RESOLVER),
-    ("dns_search", RESOLVER),
-    ("domainname", "write the whole name in `hostname`"),
+    ("dns", "names are answered by the cluster's own resolver: remove it"),
     ("extends", "write a YAML anchor and merge it: `<<: *base`"),
     ("external_links", "services of another project are reached as `SERVICE.PROJECT`: remove it"),
-    ("extra_hosts", RESOLVER),
-    ("gpus", DROP),
-    ("group_add", "write the group in `user: UID:GID`"),
-    ("ipc", KERNEL),
+    ("gpus", "GPUs are not counted by nodes yet: give the device itself in `devices`, if its driver needs no more"),
     ("isolation", "it is for Windows containers: remove it"),
     ("label_file", "write the labels in `labels`"),
-    ("logging", "remove it: `ctl logs` reads Docker's own log"),
-    ("mac_address", "remove it"),
-    ("mem_limit", "write `deploy.resources.limits.memory`"),
-    ("mem_reservation", "write `deploy.resources.reservations.memory`"),
-    ("mem_swappiness", KERNEL),
-    ("memswap_limit", "write `deploy.resources.limits.memory`"),
-    ("models", "remove it"),
-    ("network_mode", "remove it: services reach each other by name"),
-    ("oom_kill_disable", KERNEL),
-    ("oom_score_adj", KERNEL),
-    ("pid", KERNEL),
-    ("pids_limit", "write `deploy.resources.limits.pids`"),
-    ("platform", "remove it: the image's own platform is taken"),
+    ("mac_address", "an update runs old and new side by side, and two with one address cut each other off: remove it"),
+    ("models", "run the model as a service of its own, and name it in `environment`"),
     ("post_start", HOOKS),
     ("pre_start", HOOKS),
     ("pre_stop", HOOKS),
-    ("privileged", PRIVILEGES),
     ("profiles", "keep services that are not always wanted in a file of their own"),
-    ("provider", "remove it"),
-    ("pull_refresh_after", "write `pull_policy: always`"),
-    ("runtime", KERNEL),
-    ("security_opt", PRIVILEGES),
-    ("shm_size", "mount one: `volumes` with `type: tmpfs`, `target: /dev/shm`"),
-    ("stdin_open", "remove it: `ctl exec -it` opens a terminal when one is wanted"),
-    ("storage_opt", KERNEL),
-    ("sysctls", KERNEL),
-    ("tmpfs", "write an entry of `volumes` with `type: tmpfs`"),
-    ("tty", "remove it: `ctl exec -it` opens a terminal when one is wanted"),
-    ("ulimits", KERNEL),
-    ("use_api_socket", PRIVILEGES),
-    ("userns_mode", PRIVILEGES),
-    ("uts", KERNEL),
-    ("volumes_from", "name the volumes in `volumes` of both services"),
+    ("provider", "it runs a program on ctl's machine, which no node has: run the service itself"),
+    ("use_api_socket", "mount the engine's socket in `volumes`, on a node that allows `engine-socket`"),
+    ("volumes_from", "the two may be on different nodes: name the volumes in `volumes` of both services"),
 ];
 
 /// `build`.
@@ -132,7 +86,7 @@ pub const SERVICE_NETWORK: NotYet = &[
     ("ipv4_address", "remove it: addresses are given by the cluster, names stay"),
     ("ipv6_address", "remove it: addresses are given by the cluster, names stay"),
     ("link_local_ips", "remove it"),
-    ("mac_address", "remove it"),
+    ("mac_address", "an update runs old and new side by side, and two with one address cut each other off: remove it"),
     ("priority", "remove it"),
 ];
 

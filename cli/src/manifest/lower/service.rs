@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use proto::id::ServiceName;
 use proto::limits::STOP_GRACE_DEFAULT_MS;
-use proto::spec::{ContainerSpec, PortSpec, PullPolicy, RestartPolicy, ServiceSpec};
+use proto::spec::{ContainerSpec, PortSpec, RestartPolicy, ServiceSpec};
 
 use super::super::Build;
-use super::super::tree::{Mark, Node, Value, shorten};
+use super::super::tree::{Mark, Node, Value};
 use super::super::words::split_command;
 use super::context::{Context, Field, Fields};
 use super::{
-    Declared, blobs, build, depends, deploy, environment, health, is_docker_name, keys, networks, ports, volumes,
+    Declared, blobs, depends, deploy, environment, health, images, is_docker_name, isolation, kernel, keys, naming,
+    networks, ports, volumes,
 };
 
 /// A service with what the checks between services need to know.
@@ -52,15 +53,16 @@ pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &D
             cx.notice(field.at, text);
         }
     }
-    let (image, build) = image(cx, &mut keys, &name, declared);
+    let (image, build) = images::image(cx, &mut keys, &name, declared);
     let container = container(cx, &mut keys, image, declared);
-    let deploy = deploy::deploy(cx, &mut keys);
+    let mut deploy = deploy::deploy(cx, &mut keys);
+    let kernel = kernel::kernel(cx, &mut keys, &mut deploy);
     let depends_on = depends::depends_on(cx, &mut keys, declared);
     let restart = keys.take("restart");
     let container_name_at = keys.take("container_name").map(|f| f.at);
     let ports = ports::ports(cx, &mut keys);
     let spec = ServiceSpec {
-        container: Arc::new(ContainerSpec { limits: deploy.limits, ..container }),
+        container: Arc::new(ContainerSpec { limits: deploy.limits, kernel, ..container }),
         replicas: deploy.replicas,
         restart: restart.as_ref().and_then(|f| restart_policy(cx, f)).unwrap_or_default(),
         health: health::health(cx, &mut keys),
@@ -96,34 +98,6 @@ fn checked_name(cx: &mut Context<'_>, name: &str, at: Mark) -> Option<ServiceNam
     }
 }
 
-fn image(
-    cx: &mut Context<'_>,
-    keys: &mut Fields<'_>,
-    name: &ServiceName,
-    declared: &Declared<'_>,
-) -> (String, Option<Build>) {
-    let image = keys.take("image");
-    let build_field = keys.take("build");
-    let written = image.as_ref().and_then(|field| {
-        let text = cx.text(field)?.trim();
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
-        if text.is_empty() {
-            cx.empty(field, "name an image, such as `nginx:1.27`");
-        } else if !text.chars().all(allowed) || !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-            let message = format!("`{}`: `{}` is not the name of an image", field.path, shorten(text));
-            cx.problem(field.node.at, message, "write `NAME:TAG`, such as `nginx:1.27`");
-        }
-        Some(text.to_owned())
-    });
-    if image.is_none() && build_field.is_none() {
-        cx.problem(keys.at, format!("the service `{name}` has neither `image` nor `build`"), "write `image: NAME:TAG`");
-    }
-    let made = || declared.project.map(|project| format!("{project}-{name}")).unwrap_or_default();
-    let tag = written.unwrap_or_else(made);
-    let build = build_field.and_then(|field| build::build(cx, &field, &tag));
-    (tag, build)
-}
-
 fn container(cx: &mut Context<'_>, keys: &mut Fields<'_>, image: String, declared: &Declared<'_>) -> ContainerSpec {
     let mounts = volumes::mounts(cx, keys, declared);
     let user =
@@ -132,7 +106,8 @@ fn container(cx: &mut Context<'_>, keys: &mut Fields<'_>, image: String, declare
     ContainerSpec {
         image,
         image_id: String::new(),
-        pull: keys.take("pull_policy").and_then(|f| pull_policy(cx, &f)).unwrap_or_default(),
+        pull: images::pull_policy(cx, keys),
+        platform: keys.take("platform").and_then(|f| images::platform(cx, &f)),
         command: keys.take("command").and_then(|f| command(cx, &f)),
         entrypoint: keys.take("entrypoint").and_then(|f| command(cx, &f)),
         environment: environment::environment(cx, keys),
@@ -145,13 +120,26 @@ fn container(cx: &mut Context<'_>, keys: &mut Fields<'_>, image: String, declare
         stop_signal: keys.take("stop_signal").and_then(|f| checked(cx, &f, "a signal such as SIGTERM", is_signal)),
         init: keys.take("init").and_then(|f| cx.boolean(&f)).unwrap_or_default(),
         read_only: keys.take("read_only").and_then(|f| cx.boolean(&f)).unwrap_or_default(),
+        tmpfs: volumes::memory(cx, keys, &mounts),
         mounts: mounts.into_iter().map(|(mount, _)| mount).collect(),
         files,
+        tty: keys.take("tty").and_then(|f| cx.boolean(&f)).unwrap_or_default(),
+        stdin_open: keys.take("stdin_open").and_then(|f| cx.boolean(&f)).unwrap_or_default(),
+        isolation: isolation::isolation(cx, keys),
+        naming: naming::naming(cx, keys),
+        logging: naming::logging(cx, keys),
+        annotations: keys.take("annotations").map(|f| cx.labels(&f)).unwrap_or_default(),
         ..ContainerSpec::default()
     }
 }
 
-fn checked(cx: &mut Context<'_>, field: &Field<'_>, expected: &str, is_good: impl Fn(&str) -> bool) -> Option<String> {
+/// A string of a certain form; `expected` says which.
+pub fn checked(
+    cx: &mut Context<'_>,
+    field: &Field<'_>,
+    expected: &str,
+    is_good: impl Fn(&str) -> bool,
+) -> Option<String> {
     let text = cx.filled_text(field)?;
     if !is_good(text) {
         cx.mismatch(field, expected);
@@ -160,7 +148,8 @@ fn checked(cx: &mut Context<'_>, field: &Field<'_>, expected: &str, is_good: imp
     Some(text.to_owned())
 }
 
-fn is_host_name(text: &str) -> bool {
+/// A name of DNS, letters, digits, `-` and `_` between dots.
+pub fn is_host_name(text: &str) -> bool {
     let is_label = |label: &str| {
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && label.chars().all(allowed)
@@ -197,19 +186,6 @@ fn command(cx: &mut Context<'_>, field: &Field<'_>) -> Option<Vec<String>> {
         }
         Err(why) => {
             cx.problem(field.node.at, format!("`{}` {why}", field.path), "close the quote, or write a list");
-            None
-        }
-    }
-}
-
-fn pull_policy(cx: &mut Context<'_>, field: &Field<'_>) -> Option<PullPolicy> {
-    match cx.text(field)? {
-        "missing" | "if_not_present" => Some(PullPolicy::Missing),
-        "always" => Some(PullPolicy::Always),
-        "never" => Some(PullPolicy::Never),
-        other => {
-            let message = format!("`{}: {}` is not supported yet", field.path, shorten(other));
-            cx.problem(field.node.at, message, "write missing, always or never");
             None
         }
     }

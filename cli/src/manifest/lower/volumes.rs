@@ -87,6 +87,58 @@ pub fn mounts(cx: &mut Context<'_>, service: &mut Fields<'_>, declared: &Declare
     mounts
 }
 
+/// `tmpfs`: paths with their mount options, `PATH[:OPTIONS]`, none of them mounted on already.
+pub fn memory(cx: &mut Context<'_>, service: &mut Fields<'_>, mounts: &[(Mount, Mark)]) -> BTreeMap<String, String> {
+    let mut memory = BTreeMap::new();
+    let Some(field) = service.take("tmpfs") else { return memory };
+    for (text, at) in super::naming::text_or_list(cx, &field) {
+        let (target, options) = text.split_once(':').unwrap_or((&text, ""));
+        let item = Field { path: field.path.clone(), at, node: field.node };
+        if !check_target(cx, &item, target) {
+            continue;
+        }
+        if let Some(wrong) = options.split(',').find(|option| !option.is_empty() && !is_tmpfs_option(option)) {
+            let message = format!("`{}`: `{}` is no option of a tmpfs", field.path, shorten(wrong));
+            cx.problem(at, message, "write such as `size=64m,mode=1777,noexec`");
+            continue;
+        }
+        let is_taken = mounts.iter().any(|(mount, _)| comparable(&mount.target) == comparable(target));
+        if is_taken || memory.insert(target.to_owned(), options.to_owned()).is_some() {
+            cx.problem(at, format!("`{}` is mounted twice", shorten(target)), "keep one of them");
+        }
+    }
+    memory
+}
+
+/// What the engine passes on to the kernel.
+fn is_tmpfs_option(option: &str) -> bool {
+    const FLAGS: [&str; 18] = [
+        "ro",
+        "rw",
+        "exec",
+        "noexec",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "sync",
+        "async",
+        "dirsync",
+        "atime",
+        "noatime",
+        "diratime",
+        "nodiratime",
+        "relatime",
+        "norelatime",
+        "strictatime",
+    ];
+    const VALUES: [&str; 7] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"];
+    match option.split_once('=') {
+        Some((name, value)) => VALUES.contains(&name) && !value.is_empty(),
+        None => FLAGS.contains(&option),
+    }
+}
+
 /// A path inside, for comparing: without a slash at its end.
 pub fn comparable(target: &str) -> String {
     target.trim_end_matches('/').to_owned()

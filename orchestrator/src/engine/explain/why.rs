@@ -94,14 +94,15 @@ fn of_service(state: &State, service: &Service, wall: Wall) -> Explanation {
     let Some(last) = restarted.max_by_key(|t| t.status.started_at) else {
         let started = "all its tasks started and none has ended".to_owned();
         let cause = if judged.reason.is_empty() { started } else { judged.reason };
-        return Explanation { now, cause, next: AS_ASKED.to_owned(), detail: Vec::new() };
+        let detail = state.tasks_of(&service.key).flat_map(|t| warned(t)).take(1).collect();
+        return Explanation { now, cause, next: AS_ASKED.to_owned(), detail };
     };
     let name = format!("{}.{}", last.service.service, last.slot);
     Explanation {
         now,
         cause: format!("{name}: {}", past(state, last, wall)),
         next: AS_ASKED.to_owned(),
-        detail: last.status.last_log.iter().map(|line| format!("{name} | {line}")).collect(),
+        detail: warned(last).chain(last.status.last_log.iter().map(|line| format!("{name} | {line}"))).collect(),
     }
 }
 
@@ -122,8 +123,16 @@ fn of_task(state: &State, service: &Service, of: &Task, wall: Wall) -> Explanati
         now: format!("{}.{} is {} on {node}{since}{start}", service.key, of.slot, judged.state),
         cause: cause(state, of, &judged, wall),
         next: next(service, of, &judged, wall),
-        detail: status.last_log.iter().map(|line| format!("log | {line}")).chain(why_not_elsewhere).collect(),
+        detail: warned(of)
+            .chain(status.last_log.iter().map(|line| format!("log | {line}")))
+            .chain(why_not_elsewhere)
+            .collect(),
     }
+}
+
+/// What its engine left out of what was asked for.
+fn warned(of: &Task) -> impl Iterator<Item = String> {
+    of.status.warnings.iter().map(|warning| format!("the engine says: {warning}"))
 }
 
 /// Its present trouble and since when; for one that is well or on its way, what it came through.

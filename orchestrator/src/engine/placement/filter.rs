@@ -1,6 +1,7 @@
 //! Which nodes can hold a task: each filter says why it says no.
 
 use proto::id::{NodeId, ProjectName, ServiceKey};
+use proto::needs::{self, Lack};
 use proto::spec::{Constraint, MountSource, PortSpec, ServiceSpec};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -60,6 +61,8 @@ pub enum Refusal {
     VolumeGoing(String),
     /// No address is free.
     Addresses,
+    /// It does not allow what the container asks for, or cannot do it.
+    Lacks(Lack),
     /// It is to be elsewhere than before.
     Avoided,
 }
@@ -129,6 +132,9 @@ pub fn judge(state: &State, ledger: &Ledger, wanted: &Wanted, node: &Node) -> Re
     let id = node.info.id;
     usable(node)?;
     may_hold(&wanted.spec, node)?;
+    if let Some(lack) = needs::lack(&wanted.spec.container, &node.info.features, &[]) {
+        return Err(Refusal::Lacks(lack));
+    }
     capacity(ledger, &wanted.spec, node)?;
     if let Some(port) = wanted.host_ports.iter().find(|p| ledger.is_port_taken(id, p)) {
         return Err(Refusal::HostPort(port.published));
@@ -231,6 +237,8 @@ impl Refusal {
             Refusal::VolumeElsewhere(_) => "volume-elsewhere",
             Refusal::VolumeGoing(_) => "volume-going",
             Refusal::Addresses => "addresses",
+            Refusal::Lacks(Lack::Permission(_)) => "policy",
+            Refusal::Lacks(Lack::Ability(_)) => "feature",
             Refusal::Avoided => "avoided",
         })
     }
@@ -267,6 +275,7 @@ impl fmt::Display for Refusal {
             Refusal::VolumeElsewhere(name) => write!(f, "volume `{name}` is on another node"),
             Refusal::VolumeGoing(name) => write!(f, "volume `{name}` is being removed"),
             Refusal::Addresses => write!(f, "its subnet has no free address"),
+            Refusal::Lacks(lack) => lack.fmt(f),
             Refusal::Avoided => write!(f, "it is to be elsewhere than before"),
         }
     }

@@ -36,6 +36,9 @@ fn tell(state: &mut State, task: &Task, status: &TaskStatus) {
     let before = &task.status;
     let moved = (before.incarnation, before.phase) != (status.incarnation, status.phase);
     let subject = format!("{}.{}", task.service, task.slot);
+    if before.warnings != status.warnings && !status.warnings.is_empty() {
+        state.record(subject.clone(), "task-warned", format!("the engine says: {}", status.warnings.join("; ")));
+    }
     if moved {
         let (kind, message) = match status.phase {
             Phase::Running if status.incarnation > 1 => {
