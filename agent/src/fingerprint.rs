@@ -3,8 +3,8 @@
 //! Never used for identity: that is the node id.
 
 use proto::id::NodeId;
-use proto::node::NodeInfo;
-use std::collections::BTreeMap;
+use proto::node::{FEATURE_PREPARE, NodeInfo};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, UdpSocket};
 
 use crate::runtime::EngineInfo;
@@ -23,8 +23,15 @@ pub fn fingerprint(id: NodeId, engine: Option<&EngineInfo>, labels: &BTreeMap<St
         memory_bytes: engine.map_or_else(host_memory, |e| e.memory_bytes),
         addresses: outward_address().into_iter().collect(),
         labels: labels.clone(),
-        features: engine.map(|e| e.features.clone()).unwrap_or_default(),
+        features: features(engine),
     }
+}
+
+/// What the engine and this agent can do.
+fn features(engine: Option<&EngineInfo>) -> BTreeSet<String> {
+    let mut features = engine.map(|e| e.features.clone()).unwrap_or_default();
+    features.insert(FEATURE_PREPARE.to_owned());
+    features
 }
 
 fn hostname() -> String {

@@ -68,6 +68,9 @@ pub enum Command {
     /// Set how many containers a service has
     #[command(after_help = SCALE_HELP)]
     Scale(ScaleArgs),
+    /// Follow, pause, resume or undo the update of a service
+    #[command(after_help = ROLLOUT_HELP)]
+    Rollout(RolloutArgs),
     /// Remove a project or a service
     #[command(after_help = DELETE_HELP)]
     Delete(DeleteArgs),
@@ -440,6 +443,69 @@ pub struct ScaleArgs {
     pub waiting: Waiting,
 }
 
+/// `ctl rollout`.
+#[derive(Debug, ClapArgs)]
+#[command(arg_required_else_help = true)]
+pub struct RolloutArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: RolloutCommand,
+}
+
+/// Under `ctl rollout`.
+#[derive(Debug, Subcommand)]
+pub enum RolloutCommand {
+    /// Show how far the last change of a service has come, slot by slot
+    Status(RolloutShowArgs),
+    /// List the releases that changed a service, and how each ended
+    History(RolloutShowArgs),
+    /// Give a service the spec of an earlier release again, as a new release; wait until it runs
+    Undo(RolloutUndoArgs),
+    /// Let no further slot begin
+    Pause(RolloutSteerArgs),
+    /// Go on; what failed so far is forgiven
+    Resume(RolloutSteerArgs),
+}
+
+/// `ctl rollout status` and `history`.
+#[derive(Debug, ClapArgs)]
+pub struct RolloutShowArgs {
+    /// [PROJECT/]SERVICE
+    pub service: String,
+    /// Where.
+    #[command(flatten)]
+    pub scope: InProject,
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `ctl rollout undo`.
+#[derive(Debug, ClapArgs)]
+pub struct RolloutUndoArgs {
+    /// [PROJECT/]SERVICE
+    pub service: String,
+    /// The release whose spec it gets [default: the last one in which it was another]
+    #[arg(long, value_name = "N")]
+    pub to_release: Option<u64>,
+    /// Where.
+    #[command(flatten)]
+    pub scope: InProject,
+    /// How long to wait.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// `ctl rollout pause` and `resume`.
+#[derive(Debug, ClapArgs)]
+pub struct RolloutSteerArgs {
+    /// [PROJECT/]SERVICE
+    pub service: String,
+    /// Where.
+    #[command(flatten)]
+    pub scope: InProject,
+}
+
 /// What can be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Deletable {
@@ -629,6 +695,13 @@ EXAMPLES
   ctl scale shop/web=3 shop/api=2 --no-wait
 
 The next `ctl apply` sets the number of the Compose file again.";
+
+const ROLLOUT_HELP: &str = "\
+EXAMPLES
+  ctl rollout status web       which slots are done, and what holds the others up
+  ctl rollout history shop/web
+  ctl rollout undo web
+  ctl rollout undo web --to-release 3";
 
 const DELETE_HELP: &str = "\
 EXAMPLES

@@ -4,7 +4,7 @@ use super::args::*;
 use clap::{CommandFactory, Parser};
 
 /// Every command whose help is shown, with the words that lead to it.
-const SHOWN: [&str; 16] = [
+const SHOWN: [&str; 22] = [
     "",
     "dev",
     "dev down",
@@ -18,6 +18,12 @@ const SHOWN: [&str; 16] = [
     "logs",
     "scale",
     "delete",
+    "rollout",
+    "rollout status",
+    "rollout history",
+    "rollout undo",
+    "rollout pause",
+    "rollout resume",
     "dns",
     "dns lookup",
     "version",
@@ -58,8 +64,10 @@ fn help_reads_as_it_should() {
 fn only_what_works_is_listed() {
     let listed: Vec<String> =
         Args::command().get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name().to_owned()).collect();
-    let want =
-        ["dev", "apply", "plan", "get", "ps", "describe", "why", "events", "logs", "scale", "delete", "dns", "version"];
+    let want = [
+        "dev", "apply", "plan", "get", "ps", "describe", "why", "events", "logs", "scale", "rollout", "delete", "dns",
+        "version",
+    ];
     assert_eq!(listed, want);
 }
 

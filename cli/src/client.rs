@@ -248,6 +248,24 @@ impl Client {
         self.change("scaling the service", request, async |mut c, r| c.scale_service(r).await).await
     }
 
+    /// Pauses, resumes or undoes a service's rollout. `to`: with undoing, which release's spec it gets.
+    pub async fn steer(
+        &self,
+        service: v1::ServiceKey,
+        action: v1::RolloutAction,
+        to: Option<u64>,
+    ) -> Result<v1::ApplyProjectResponse, CallError> {
+        let (request, service) = (self.next_id(), Some(service));
+        let request = v1::SteerRolloutRequest { request, service, action: action.into(), to_release: to };
+        self.change("changing the rollout", request, async |mut c, r| c.steer_rollout(r).await).await
+    }
+
+    /// The releases that changed a service.
+    pub async fn history(&self, service: v1::ServiceKey) -> Result<v1::GetHistoryResponse, CallError> {
+        let request = v1::GetHistoryRequest { service: Some(service) };
+        self.read("reading the history", request, async |mut c, r| c.get_history(r).await).await
+    }
+
     fn next_id(&self) -> Option<v1::RequestId> {
         Some(v1::RequestId { client: self.session, sequence: self.sequence.fetch_add(1, Ordering::Relaxed) })
     }

@@ -73,6 +73,7 @@ pub async fn run(session: &mut Session, command: &Command) -> Result<Exit, Failu
         Command::Events(args) => command::events::run(session, args).await,
         Command::Logs(args) => command::logs::run(session, args).await,
         Command::Scale(args) => Box::pin(command::scale::run(session, args)).await,
+        Command::Rollout(args) => Box::pin(command::rollout::run(session, args)).await,
         Command::Delete(args) => Box::pin(command::delete::run(session, args)).await,
         Command::Dns(args) => match &args.command {
             DnsCommand::Lookup(lookup) => command::dns::lookup(session, lookup).await,

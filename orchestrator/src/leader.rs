@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Command, Leases, Outcome, Plan, State, next_deadline, reconcile};
+use crate::engine::{Command, Leases, Outcome, Plan, STATE_VERSION, State, next_deadline, reconcile};
 use crate::raft::{Applied, ProposeError, RaftHandle};
 
 /// Pause after a plan of which nothing was accepted or whose outcome is unknown, in milliseconds.
@@ -59,6 +59,12 @@ async fn lead(
     loop {
         let state = states.borrow_and_update().clone();
         let Some(now) = raft.now() else { return };
+        if state.version() < STATE_VERSION && state.cluster().is_some() {
+            if !raise_version(raft).await {
+                return;
+            }
+            continue;
+        }
         leases.observe_loop(now, expected);
         leases.meet(state.nodes().map(|n| n.info.id), now);
         let plan = reconcile(&state, &leases, now);
@@ -127,6 +133,19 @@ fn take(event: LeaseEvent, leases: &mut Leases, now: Time) {
         LeaseEvent::Heard(node) => leases.heard(node, now),
         LeaseEvent::Closed(node) => leases.closed(node, now, false),
     }
+}
+
+/// Every server knows the newest version: this one is the only one. False when leading is over.
+async fn raise_version(raft: &RaftHandle) -> bool {
+    match raft.propose(None, Command::RaiseVersion { to: STATE_VERSION }).await {
+        Ok(_) => tracing::info!(to = STATE_VERSION, "state version raised"),
+        Err(ProposeError::NotLeader { .. } | ProposeError::Stopped) => return false,
+        Err(error) => {
+            tracing::warn!(%error, "state version not raised");
+            tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
+        }
+    }
+    true
 }
 
 enum Proposed {

@@ -7,6 +7,9 @@ use std::net::IpAddr;
 use crate::id::{NodeId, ServiceKey, TaskId};
 use crate::spec::PortSpec;
 
+/// Feature of an agent: it honours `Desired::Prepare`.
+pub const FEATURE_PREPARE: &str = "prepare";
+
 /// A node's fingerprint: who it is and what it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

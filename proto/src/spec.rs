@@ -9,6 +9,7 @@ mod kernel;
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -32,6 +33,51 @@ pub struct ProjectSpec {
     pub volumes: BTreeMap<String, VolumeSpec>,
     /// Its networks' names, `default` among them when a service uses it.
     pub networks: BTreeSet<String>,
+}
+
+impl ProjectSpec {
+    /// The State version that knows all its fields: those that came later are not written while they have their default.
+    pub fn version(&self) -> u32 {
+        let is_first = self
+            .services
+            .values()
+            .all(|s| knows(s, &FIRST_SERVICE_FIELDS) && knows(&*s.container, &FIRST_CONTAINER_FIELDS));
+        if is_first { 1 } else { 2 }
+    }
+}
+
+/// Fields of a service that State version 1 knew.
+const FIRST_SERVICE_FIELDS: [&str; 9] =
+    ["container", "replicas", "restart", "health", "ports", "expose", "depends_on", "reservations", "networks"];
+
+/// Fields of a container that State version 1 knew.
+const FIRST_CONTAINER_FIELDS: [&str; 18] = [
+    "image",
+    "image_id",
+    "pull",
+    "command",
+    "entrypoint",
+    "environment",
+    "labels",
+    "hostname",
+    "container_name",
+    "user",
+    "working_dir",
+    "stop_grace_ms",
+    "stop_signal",
+    "init",
+    "read_only",
+    "mounts",
+    "files",
+    "limits",
+];
+
+/// Are all fields that are written among those?
+fn knows<T: Serialize>(value: &T, fields: &[&str]) -> bool {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::Object(written)) => written.keys().all(|key| fields.contains(&key.as_str())),
+        _ => false,
+    }
 }
 
 /// One service.
@@ -77,6 +123,36 @@ pub struct ServiceSpec {
     /// Time between leaving discovery and the stop signal, in milliseconds, when another task takes over.
     #[serde(default = "drain_default_ms", skip_serializing_if = "is_drain_default")]
     pub drain_ms: u64,
+}
+
+impl ServiceSpec {
+    /// What two containers of one slot would get in each other's way over; `None`: they may run side by side.
+    pub fn collision(&self) -> Option<Collision> {
+        let written = self.container.mounts.iter().find_map(|m| match &m.source {
+            MountSource::Volume { name, .. } if !m.read_only => Some(Collision::Volume(name.clone())),
+            _ => None,
+        });
+        let fixed = self.ports.iter().find(|p| p.mode == PortMode::Host && p.published != 0);
+        written.or_else(|| fixed.map(|p| Collision::HostPort(p.published)))
+    }
+}
+
+/// What only one container of a slot can have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Collision {
+    /// A port of the host that Docker binds.
+    HostPort(u16),
+    /// A named volume that it writes to.
+    Volume(String),
+}
+
+impl fmt::Display for Collision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Collision::HostPort(port) => write!(f, "both want host port {port}"),
+            Collision::Volume(volume) => write!(f, "both write to volume `{volume}`"),
+        }
+    }
 }
 
 /// How many tasks of a service there are.

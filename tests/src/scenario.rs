@@ -5,14 +5,17 @@
 
 use orchestrator::engine::command::{Command, Stamped};
 use orchestrator::engine::model::Ranges;
-use orchestrator::engine::{Leases, Outcome, State, apply, endpoints, explain, next_deadline, reconcile};
+use orchestrator::engine::{
+    Leases, Outcome, STATE_VERSION, State, Steer, apply, endpoints, explain, next_deadline, reconcile,
+};
+use proto::assignment::Desired;
 use proto::id::{ClusterId, NodeId, ProjectName, ServiceKey, Slot, TaskId};
 use proto::names::TypedName;
-use proto::node::{ForwardStatus, NodeConditions, NodeInfo};
+use proto::node::{FEATURE_PREPARE, ForwardStatus, NodeConditions, NodeInfo};
 use proto::revision::{Time, Wall};
 use proto::spec::{
-    Constraint, ContainerSpec, Dependency, DependencyCondition, Mount, MountSource, PortMode, PortSpec, ProjectSpec,
-    Protocol, RestartPolicy, ServiceSpec, VolumeSpec,
+    Constraint, ContainerSpec, Dependency, DependencyCondition, FailureAction, HealthCheck, HealthSpec, Mount,
+    MountSource, PortMode, PortSpec, Probe, ProjectSpec, Protocol, RestartPolicy, ServiceSpec, UpdateOrder, VolumeSpec,
 };
 use proto::task_state::{Health, Phase, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +82,7 @@ impl World {
             transcript: String::new(),
         };
         world.command(Command::Bootstrap { cluster: ClusterId(7), ranges });
+        world.command(Command::RaiseVersion { to: STATE_VERSION });
         world
     }
 
@@ -111,6 +115,12 @@ impl World {
             ["scale", name, replicas] => {
                 self.tell_of(Command::ScaleService { service: key(name)?.0, replicas: parse(replicas)? })
             }
+            ["pause", name] => self.steer(name, Steer::Pause),
+            ["resume", name] => self.steer(name, Steer::Resume),
+            ["undo", name] => self.steer(name, Steer::Undo { to: None }),
+            ["undo", name, release] => self.steer(name, Steer::Undo { to: Some(parse(release)?) }),
+            ["rollout", name] => self.rollout(name),
+            ["releases", project] => self.releases(project),
             ["settle"] => self.settle(),
             ["plan"] => self.plan(),
             ["report", target, phase, options @ ..] => self.report(target, phase, options),
@@ -147,7 +157,7 @@ impl World {
             memory_bytes: 8 << 30,
             addresses: Vec::new(),
             labels: BTreeMap::new(),
-            features: BTreeSet::from(["container-keys".to_owned()]),
+            features: BTreeSet::from(["container-keys".to_owned(), FEATURE_PREPARE.to_owned()]),
         };
         for (option, value) in pairs(options)? {
             match option {
@@ -200,6 +210,36 @@ impl World {
             other @ Outcome::Plan { .. } => format!("{other:?}"),
         };
         self.say(text);
+        Ok(())
+    }
+
+    fn steer(&mut self, name: &str, how: Steer) -> Done {
+        self.tell_of(Command::SteerRollout { service: key(name)?.0, how })
+    }
+
+    fn rollout(&mut self, name: &str) -> Done {
+        let key = key(name)?.0;
+        let service = self.state.service(&key).ok_or("no such service")?.clone();
+        let Some(rollout) = &service.rollout else {
+            self.say("none");
+            return Ok(());
+        };
+        let from = rollout.from.as_ref().map_or_else(|| "nothing".to_owned(), |f| format!("release {}", f.release));
+        let cause = if rollout.cause().is_empty() { String::new() } else { format!(" ({})", rollout.cause()) };
+        let done = explain::rollout::done_words(&self.state, &service);
+        self.say(format!("release {}: {}{cause}; {done}; from {from}", rollout.release, rollout.word()));
+        for line in explain::rollout::failures(&service, rollout) {
+            self.say(format!("  {line}"));
+        }
+        Ok(())
+    }
+
+    fn releases(&mut self, project: &str) -> Done {
+        let project = self.state.project(&parse(project)?).ok_or("no such project")?.clone();
+        for release in &project.releases {
+            let outcomes: Vec<String> = release.outcomes.iter().map(|(s, o)| format!("{s} {o}")).collect();
+            self.say(format!("{} {:?} {}", release.number, release.origin, outcomes.join(", ")).trim_end());
+        }
         Ok(())
     }
 
@@ -263,6 +303,7 @@ impl World {
                 "failures" => status.failures_in_a_row = parse(value)?,
                 "retry" => status.retry_at = Some(Wall(self.now.0 + parse::<u64>(value)?)),
                 "message" => status.message = value.replace('_', " "),
+                "log" => status.last_log = value.split('|').map(|line| line.replace('_', " ")).collect(),
                 "health" => status.health = health_of(value)?,
                 "warning" => status.warnings.push(value.replace('_', " ")),
                 other => return Err(format!("no option `{other}`")),
@@ -287,7 +328,11 @@ impl World {
             if !self.state.node(task.node).is_some_and(|n| n.is_up()) {
                 continue;
             }
-            let phase = if task.is_wanted() { Phase::Running } else { Phase::Stopped };
+            let phase = match task.desired {
+                Desired::Prepare => Phase::Prepared,
+                Desired::Run => Phase::Running,
+                Desired::Stop => Phase::Stopped,
+            };
             if task.status.phase != phase && !task.is_complete() {
                 let incarnation = task.status.incarnation.max(1) + u32::from(task.status.phase > Phase::Running);
                 let started_at = Some(Wall(self.now.0));
@@ -318,11 +363,7 @@ impl World {
     }
 
     fn tick(&mut self, span: &str) -> Done {
-        let ms = match span.strip_suffix("ms") {
-            Some(ms) => parse(ms)?,
-            None => parse::<u64>(span.strip_suffix('s').ok_or("a span ends in ms or s")?)? * 1_000,
-        };
-        self.now = self.now.after_ms(ms);
+        self.now = self.now.after_ms(ms(span)?);
         Ok(())
     }
 
@@ -486,6 +527,21 @@ fn service(options: &[&str]) -> Result<ServiceSpec, String> {
             "memory" => spec.reservations.memory_bytes = parse::<u64>(value)? << 20,
             "port" => spec.ports.push(port(value, PortMode::Ingress)?),
             "host-port" => spec.ports.push(port(value, PortMode::Host)?),
+            "order" if value == "stop-first" => spec.update.order = Some(UpdateOrder::StopFirst),
+            "parallelism" => spec.update.parallelism = parse(value)?,
+            "delay" => spec.update.delay_ms = ms(value)?,
+            "monitor" => spec.update.monitor_ms = ms(value)?,
+            "deadline" => spec.update.deadline_ms = ms(value)?,
+            "on-failure" if value == "pause" => spec.update.on_failure = FailureAction::Pause,
+            "on-failure" if value == "continue" => spec.update.on_failure = FailureAction::Continue,
+            "may-fail" => spec.update.max_failures_per_mille = parse(value)?,
+            "back-parallelism" => spec.rollback.parallelism = parse(value)?,
+            "back-monitor" => spec.rollback.monitor_ms = ms(value)?,
+            "back-delay" => spec.rollback.delay_ms = ms(value)?,
+            "back-on-failure" if value == "pause" => spec.rollback.on_failure = FailureAction::Pause,
+            "back-order" if value == "stop-first" => spec.rollback.order = Some(UpdateOrder::StopFirst),
+            "drain" => spec.drain_ms = ms(value)?,
+            "check" => spec.health = HealthSpec::Check(check(ms(value)?)),
             "privileged" => container.isolation.privileged = parse(value)?,
             "cap-add" => container.isolation.cap_add.extend([value.to_owned()]),
             "platform" => container.platform = Some(value.to_owned()),
@@ -514,6 +570,25 @@ fn service(options: &[&str]) -> Result<ServiceSpec, String> {
     }
     spec.container = Arc::new(container);
     Ok(spec)
+}
+
+/// A check whose failures do not count for so long after the start.
+fn check(start_period_ms: u64) -> HealthCheck {
+    HealthCheck {
+        probe: Probe::Tcp { port: 80 },
+        interval_ms: 10_000,
+        timeout_ms: 1_000,
+        retries: 3,
+        start_period_ms,
+        start_interval_ms: 1_000,
+    }
+}
+
+fn ms(span: &str) -> Result<u64, String> {
+    match span.strip_suffix("ms") {
+        Some(ms) => parse(ms),
+        None => Ok(parse::<u64>(span.strip_suffix('s').ok_or("a span ends in ms or s")?)? * 1_000),
+    }
 }
 
 fn constraint(text: &str) -> Result<Constraint, String> {

@@ -1,5 +1,5 @@
-//! Promise: an image that cannot be pulled fails the apply with its reason, and the old containers serve on, without one
-//! request failing.
+//! Promise: an image that cannot be pulled is taken back with its reason (exit 5), and the old containers serve on, without
+//! one request failing.
 
 use tests::docker::IMAGE;
 use tests::docker::dev::{Dev, project, service};
@@ -17,7 +17,7 @@ fn an_image_that_cannot_be_pulled_leaves_the_old_containers_serving() {
     let load = Load::on(port, "/index.html");
 
     let absent = "registry.invalid/nobody/nothing:1";
-    let failed = dev.apply(&good.replace(IMAGE, absent)).expect(1);
+    let failed = dev.apply(&good.replace(IMAGE, absent)).expect(5);
     let (good_requests, failures) = load.stop();
     assert!(failed.err.contains(absent), "the image is named: {}", failed.err);
     assert!(failed.err.contains("pull"), "the reason is told: {}", failed.err);

@@ -4,7 +4,7 @@
 
 use orchestrator::engine::model::Ranges;
 use orchestrator::engine::preview::{Preview, preview};
-use orchestrator::engine::{Command, Leases, Outcome, Stamped, State, apply, next_deadline, reconcile};
+use orchestrator::engine::{Command, Leases, Outcome, STATE_VERSION, Stamped, State, apply, next_deadline, reconcile};
 use proptest::prelude::*;
 use proto::assignment::Desired;
 use proto::id::{ClusterId, NodeId, ProjectName, ServiceName, Slot};
@@ -98,6 +98,7 @@ impl Cluster {
         };
         let mut cluster = Cluster { state: State::empty(), now: Time(1_000) };
         cluster.command(Command::Bootstrap { cluster: ClusterId(7), ranges });
+        cluster.command(Command::RaiseVersion { to: STATE_VERSION });
         for (at, cpu_millis) in cpus.iter().enumerate() {
             cluster.command(Command::RegisterNode {
                 info: NodeInfo {

@@ -38,6 +38,10 @@ pub struct Script {
     pub scales: Vec<v1::ScaleServiceRequest>,
     /// Deletions.
     pub deletes: Vec<v1::DeleteProjectRequest>,
+    /// What was done to rollouts.
+    pub steered: Vec<v1::SteerRolloutRequest>,
+    /// A service's releases.
+    pub releases: Vec<v1::Release>,
     /// What was asked of events.
     pub watches: Vec<v1::WatchEventsRequest>,
     /// What each stream of events brings before it ends.
@@ -201,6 +205,20 @@ impl control_server::Control for Fake {
         self.noted(|s| s.scales.push(request.into_inner()));
         self.change()?;
         Ok(Response::new(v1::ChangeResponse { revision: 2, changed: true }))
+    }
+
+    async fn steer_rollout(
+        &self,
+        request: Request<v1::SteerRolloutRequest>,
+    ) -> Result<Response<v1::ApplyProjectResponse>, Status> {
+        self.noted(|s| s.steered.push(request.into_inner()));
+        self.change()?;
+        Ok(Response::new(self.script.lock().expect("no test panics while it holds it").applied.clone()))
+    }
+
+    async fn get_history(&self, _: Request<v1::GetHistoryRequest>) -> Result<Response<v1::GetHistoryResponse>, Status> {
+        let releases = self.script.lock().expect("no test panics while it holds it").releases.clone();
+        Ok(Response::new(v1::GetHistoryResponse { at_unix_ms: NOW, releases }))
     }
 
     async fn get_snapshot(&self, _: Request<v1::GetSnapshotRequest>) -> Result<Response<v1::Snapshot>, Status> {

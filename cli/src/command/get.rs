@@ -257,7 +257,7 @@ fn structured(kind: Kind, s: &v1::Snapshot, form: Form) -> String {
         Kind::Events => write(form, "EventList", at, s.events.iter().map(json::Event::from).collect()),
         Kind::All => {
             let projects = s.projects.iter().map(|p| json::Any::Project(p.into()));
-            let services = s.services.iter().map(|v| json::Any::Service(v.into()));
+            let services = s.services.iter().map(|v| json::Any::Service(Box::new(v.into())));
             let tasks = s.tasks.iter().map(|t| json::Any::Task(Box::new(t.into())));
             let volumes = s.volumes.iter().map(|v| json::Any::Volume(v.into()));
             write(form, "List", at, projects.chain(services).chain(tasks).chain(volumes).collect())

@@ -136,3 +136,60 @@ async fn golden_refused_key() {
     world.compose("services:\n  web:\n    image: img:1\n    gpus: all\n    port:\n      - \"8080:80\"\n");
     check("refused-key", world, &["apply"]).await;
 }
+
+/// The shop's front, whose second release failed and was taken back.
+fn a_release_taken_back() -> v1::Snapshot {
+    let mut snapshot = the_shop();
+    snapshot.projects[0].release = 3;
+    let slot = |slot| v1::RolloutSlot { slot, state: "done".into(), ..Default::default() };
+    snapshot.services[1].rollout = Some(v1::Rollout {
+        state: "rolled-back".into(),
+        cause: "front.1: exit code 1: no such template: index.html".into(),
+        release: 3,
+        from_release: 1,
+        began_at_unix_ms: NOW - 4_000,
+        ended_at_unix_ms: Some(NOW - 1_000),
+        slots: vec![slot(1)],
+        failed_release: 2,
+        restored_release: 1,
+        log: vec!["front: loading templates".into(), "front: no such template: index.html".into()],
+        ..Default::default()
+    });
+    snapshot
+}
+
+#[tokio::test]
+async fn golden_apply_that_was_rolled_back() {
+    let world = World::new(v1::Snapshot { revision: 1, ..the_shop() });
+    let change = |service: &str| v1::ServiceChange {
+        service: service.to_owned(),
+        change: if service == "front" { "replaced" } else { "unchanged" }.to_owned(),
+    };
+    let release = |number: u64, what: &str, image: &str, outcome: &str, cause: &str| v1::Release {
+        number,
+        at_unix_ms: NOW - 10_000 + number * 1_000,
+        what: what.into(),
+        image: image.into(),
+        replicas: 1,
+        outcome: outcome.into(),
+        cause: cause.into(),
+    };
+    world.script(|s| {
+        s.applied = v1::ApplyProjectResponse {
+            revision: 2,
+            release: 2,
+            changed: true,
+            services: ["cart", "front", "payment", "product", "user"].map(change).to_vec(),
+            notices: vec![],
+        };
+        s.afterwards = Some(a_release_taken_back());
+        s.releases = vec![
+            release(1, "applied", "wherry/shop:dev", "done", ""),
+            release(2, "applied", "wherry/shop:next", "rolled-back", "front.1: exit code 1: no such template"),
+            release(3, "release 2 rolled back to 1", "wherry/shop:dev", "rolled-back", "front.1: exit code 1"),
+        ];
+    });
+    let file = root().join("examples/shop/compose.yaml");
+    let lines = [&*format!("apply -f {}", file.display()), "rollout status front", "rollout history front"];
+    check("rolled-back", world, &lines).await;
+}

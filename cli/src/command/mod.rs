@@ -10,6 +10,7 @@ pub mod get;
 pub mod logs;
 pub mod plan;
 pub mod progress;
+pub mod rollout;
 pub mod scale;
 pub mod version;
 pub mod wait;

@@ -49,8 +49,21 @@ pub enum Verdict {
     Done,
     /// It will not run without help.
     Failed(Vec<Trouble>),
+    /// The change failed and was taken back; the earlier release runs again.
+    RolledBack(Taken),
     /// Somebody applied a later release, or deleted the project.
     Superseded(String),
+}
+
+/// A release that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Which.
+    pub release: u64,
+    /// The one that runs again.
+    pub to: u64,
+    /// What failed: the service whose failure took everything back, and why.
+    pub trouble: Trouble,
 }
 
 /// Why something does not run.
@@ -99,8 +112,15 @@ impl Judge {
         if snapshot.revision < self.goal.revision {
             return Verdict::Wait;
         }
+        if let Some(verdict) = self.taken_back(snapshot) {
+            return verdict;
+        }
         if let Some(words) = self.superseded(snapshot) {
             return Verdict::Superseded(words);
+        }
+        let stuck = self.stuck(snapshot);
+        if !stuck.is_empty() {
+            return Verdict::Failed(stuck);
         }
         self.note_ready(snapshot, now_ms);
         if self.all_settled(snapshot, now_ms) {
@@ -137,6 +157,48 @@ impl Judge {
         let count = if complete { String::new() } else { format!("{ready}/{}", service.replicas) };
         let reason = if settled { "" } else { service.reason.as_str() };
         Line { settled, ..line(name, &service.state, count, reason) }
+    }
+
+    /// The change is being taken back, or was.
+    fn taken_back(&self, snapshot: &v1::Snapshot) -> Option<Verdict> {
+        let mine = self.goal.release?;
+        let services = snapshot.services.iter().filter(|s| project_of(s) == self.goal.project);
+        let back: Vec<(&v1::Service, &v1::Rollout)> =
+            services.filter_map(|s| Some((s, s.rollout.as_ref().filter(|r| r.failed_release == mine)?))).collect();
+        let (_, first) = *back.first()?;
+        if let Some((service, rollout)) = back.iter().find(|(_, r)| matches!(r.state.as_str(), "failed" | "paused")) {
+            let words = format!("release {mine} failed and so did going back: {}", rollout.cause);
+            return Some(Verdict::Failed(vec![self.about(snapshot, service, words, rollout.log.clone())]));
+        }
+        if back.iter().any(|(_, r)| r.state != "rolled-back") {
+            return Some(Verdict::Wait);
+        }
+        let blamed = first.cause.split('.').next().unwrap_or_default();
+        let (service, rollout) =
+            back.iter().find(|(s, _)| s.key.as_ref().is_some_and(|k| k.service == blamed)).unwrap_or(&back[0]);
+        let trouble = self.about(snapshot, service, rollout.cause.clone(), rollout.log.clone());
+        Some(Verdict::RolledBack(Taken { release: mine, to: rollout.restored_release, trouble }))
+    }
+
+    /// Rollouts that will not go on by themselves.
+    fn stuck(&self, snapshot: &v1::Snapshot) -> Vec<Trouble> {
+        let services = self.goal.services.keys().filter_map(|name| self.service(snapshot, name));
+        let stuck = services.filter_map(|service| {
+            let rollout = service.rollout.as_ref()?;
+            let words = match rollout.state.as_str() {
+                "paused" => format!("its rollout is paused: {}", rollout.cause),
+                "failed" => format!("its rollout failed: {}", rollout.cause),
+                _ => return None,
+            };
+            Some(self.about(snapshot, service, words, rollout.log.clone()))
+        });
+        stuck.collect()
+    }
+
+    fn about(&self, snapshot: &v1::Snapshot, service: &v1::Service, reason: String, log: Vec<String>) -> Trouble {
+        let name = service.key.as_ref().map(|k| k.service.clone()).unwrap_or_default();
+        let old_ready = self.tasks(snapshot, &name).filter(|t| t.outdated && t.state == "ready").count();
+        Trouble { subject: format!("{}/{name}", self.goal.project), reason, log, old_ready }
     }
 
     fn superseded(&self, snapshot: &v1::Snapshot) -> Option<String> {
@@ -221,6 +283,10 @@ impl Judge {
         let alone = !self.goal.services.keys().any(|name| self.moves(snapshot, name));
         for name in self.goal.services.keys() {
             let Some(service) = self.service(snapshot, name) else { continue };
+            // What becomes of a change that is being rolled out, the servers decide.
+            if service.rollout.as_ref().is_some_and(|r| matches!(r.state.as_str(), "running" | "rolling-back")) {
+                continue;
+            }
             let subject = format!("{}/{name}", self.goal.project);
             let old_ready = self.tasks(snapshot, name).filter(|t| t.outdated && t.state == "ready").count();
             let about = |subject: String, reason: &str| Trouble {
@@ -297,6 +363,10 @@ impl Judge {
         }
         lasting
     }
+}
+
+fn project_of(service: &v1::Service) -> &str {
+    service.key.as_ref().map_or("", |k| k.project.as_str())
 }
 
 fn patience_ms(kind: Kind, single: bool) -> u64 {

@@ -265,3 +265,55 @@ fn lines_say_how_far_each_service_is() {
         ["db running 1/1  true", "new pending 0/3  false", "web waiting 0/2 waits for db false", "old removed   true"]
     );
 }
+
+fn rolling(mut service: v1::Service, state: &str, change: impl FnOnce(&mut v1::Rollout)) -> v1::Service {
+    let mut rollout = v1::Rollout { state: state.into(), release: 1, ..Default::default() };
+    change(&mut rollout);
+    service.rollout = Some(rollout);
+    service
+}
+
+#[test]
+fn a_rollout_is_waited_for_and_its_troubles_are_the_servers_to_judge() {
+    let mut judge = Judge::new(goal(&[("web", 1)]));
+    let updating = rolling(service("shop/web", "updating", 1, 1), "running", |_| {});
+    let tasks = vec![outdated(task(1, "shop/web.1", "ready")), failed_to_pull(2, "shop/web.1")];
+    let snapshot = shop(vec![updating], tasks);
+    for now_ms in [0, PATIENCE_MS, 60_000] {
+        assert_eq!(judge.judge(&snapshot, now_ms), Verdict::Wait, "after {now_ms} ms");
+    }
+    let done = rolling(service("shop/web", "running", 1, 1), "done", |_| {});
+    assert_eq!(judge.judge(&shop(vec![done], vec![task(3, "shop/web.1", "ready")]), 61_000), Verdict::Done);
+}
+
+#[test]
+fn a_release_that_is_taken_back_is_told_once_the_earlier_one_runs() {
+    let mut judge = Judge::new(goal(&[("db", 1), ("web", 1)]));
+    let back = |name: &str, state: &str| {
+        rolling(service(name, "running", 1, 1), state, |r| {
+            r.release = 2;
+            r.failed_release = 1;
+            r.cause = "web.1: exit code 1".into();
+            r.log = vec!["no database".into()];
+        })
+    };
+    let later = |db: &str| {
+        let mut snapshot = shop(vec![back("shop/db", db), back("shop/web", "rolled-back")], vec![]);
+        snapshot.projects[0].release = 2;
+        snapshot
+    };
+    assert_eq!(judge.judge(&later("rolling-back"), 0), Verdict::Wait);
+    let Verdict::RolledBack(taken) = judge.judge(&later("rolled-back"), 0) else { panic!("is rolled back") };
+    assert_eq!((taken.release, taken.trouble.subject.as_str()), (1, "shop/web"));
+    assert_eq!((taken.trouble.reason.as_str(), taken.trouble.log.len()), ("web.1: exit code 1", 1));
+    let stuck = failed(judge.judge(&later("failed"), 0));
+    assert!(stuck[0].reason.contains("so did going back"), "{stuck:?}");
+}
+
+#[test]
+fn a_paused_rollout_is_not_waited_for() {
+    let paused = rolling(service("shop/web", "paused", 1, 1), "paused", |r| r.cause = "web.1: exit code 1".into());
+    let snapshot = shop(vec![paused], vec![task(1, "shop/web.1", "ready")]);
+    let told = failed(Judge::new(goal(&[("web", 1)])).judge(&snapshot, 0));
+    assert_eq!(told[0].reason, "its rollout is paused: web.1: exit code 1");
+}

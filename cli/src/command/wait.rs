@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::progress::{Goal, Judge, Trouble, Verdict};
+use super::progress::{Goal, Judge, Taken, Trouble, Verdict};
 use crate::client::{CallError, Client};
 use crate::exit::{Exit, Failure};
 use crate::output::Terminal;
@@ -29,6 +29,8 @@ pub enum Ended {
     Done(Box<v1::Snapshot>),
     /// It did not, and this is why.
     Failed(Vec<Trouble>),
+    /// The change failed and was taken back.
+    RolledBack(Taken),
     /// Somebody else changed the project meanwhile.
     Superseded(String),
     /// Not in time; what is not done yet.
@@ -124,6 +126,7 @@ pub async fn until(terminal: &mut Terminal, client: &Client, goal: Goal, timeout
             Verdict::Wait => {}
             Verdict::Done => break Ended::Done(Box::new(snapshot.clone())),
             Verdict::Failed(troubles) => break Ended::Failed(troubles),
+            Verdict::RolledBack(taken) => break Ended::RolledBack(taken),
             Verdict::Superseded(words) => break Ended::Superseded(words),
         }
     };
@@ -218,7 +221,17 @@ pub fn conclude(session: &mut Session, ended: Ended, timeout: Duration, what: &s
                 .hint(format!("the cluster goes on with it: see `{ctl} ps`; wait longer with --timeout")))
         }
         Ended::Failed(troubles) => Err(failed(&ctl, &troubles)),
+        Ended::RolledBack(taken) => Err(rolled_back(&ctl, &taken)),
     }
+}
+
+fn rolled_back(ctl: &str, taken: &Taken) -> Failure {
+    let Taken { release, to, trouble } = taken;
+    let message = format!("release {release} failed and was taken back, release {to} runs again: {}", trouble.reason);
+    Failure::new(Exit::RolledBack, message)
+        .lines(log_lines(trouble))
+        .hint("fix the cause and apply again")
+        .hint(format!("{ctl} rollout history {}", trouble.subject))
 }
 
 /// At most so many troubles are told, and so many log lines of each.
@@ -244,6 +257,10 @@ fn failed(ctl: &str, troubles: &[Trouble]) -> Failure {
             "containers of the earlier version still serve"
         };
         failure = failure.lines([format!("{old} {words}")]);
+    }
+    if first.reason.starts_with("its rollout is paused") {
+        let subject = &first.subject;
+        failure = failure.hint(format!("{ctl} rollout resume {subject}, or {ctl} rollout undo {subject}"));
     }
     match first.subject.as_str() {
         "" => failure.hint(format!("see `{ctl} get nodes`")),

@@ -53,6 +53,59 @@ pub struct Service {
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
     uid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<Rollout>,
+}
+
+/// A service's last change.
+#[derive(Debug, Clone, Serialize)]
+pub struct Rollout {
+    name: String,
+    state: String,
+    cause: String,
+    release: u64,
+    /// What it goes back to when it fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_release: Option<u64>,
+    /// Of a change that is taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed_release: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restored_release: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    began_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<String>,
+    slots: Vec<RolloutSlot>,
+    log: Vec<String>,
+    /// Why the old container of a slot stops first; empty: it serves until the new one is done.
+    stop_first: String,
+}
+
+/// How far one slot is.
+#[derive(Debug, Clone, Serialize)]
+pub struct RolloutSlot {
+    slot: u32,
+    state: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    cause: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    log: Vec<String>,
+}
+
+/// A release, as far as it is about one service.
+#[derive(Debug, Clone, Serialize)]
+pub struct Release {
+    name: String,
+    /// How it ended.
+    state: String,
+    release: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    what: String,
+    image: String,
+    replicas: u32,
+    cause: String,
 }
 
 /// A published port.
@@ -191,7 +244,7 @@ pub enum Any {
     /// A project.
     Project(Project),
     /// A service.
-    Service(Service),
+    Service(Box<Service>),
     /// A task.
     Task(Box<Task>),
     /// A volume.
@@ -228,6 +281,49 @@ impl From<&v1::Service> for Service {
             reason: s.reason.clone(),
             created_at: rfc3339(s.created_at_unix_ms),
             uid: s.uid.clone(),
+            rollout: s.rollout.as_ref().map(|r| Rollout::new(s, r)),
+        }
+    }
+}
+
+impl Rollout {
+    /// Of a service.
+    pub fn new(service: &v1::Service, r: &v1::Rollout) -> Rollout {
+        let written = |release: u64| (release > 0).then_some(release);
+        let slot = |s: &v1::RolloutSlot| RolloutSlot {
+            slot: s.slot,
+            state: s.state.clone(),
+            cause: s.cause.clone(),
+            log: s.log.clone(),
+        };
+        Rollout {
+            name: full(&service.key.clone().unwrap_or_default()),
+            state: r.state.clone(),
+            cause: r.cause.clone(),
+            release: r.release,
+            from_release: written(r.from_release),
+            failed_release: written(r.failed_release),
+            restored_release: written(r.restored_release),
+            began_at: rfc3339(r.began_at_unix_ms),
+            ended_at: r.ended_at_unix_ms.and_then(rfc3339),
+            slots: r.slots.iter().map(slot).collect(),
+            log: r.log.clone(),
+            stop_first: r.stop_first.clone(),
+        }
+    }
+}
+
+impl From<&v1::Release> for Release {
+    fn from(r: &v1::Release) -> Release {
+        Release {
+            name: r.number.to_string(),
+            state: r.outcome.clone(),
+            release: r.number,
+            at: rfc3339(r.at_unix_ms),
+            what: r.what.clone(),
+            image: r.image.clone(),
+            replicas: r.replicas,
+            cause: r.cause.clone(),
         }
     }
 }

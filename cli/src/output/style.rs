@@ -30,9 +30,10 @@ pub const PALETTE: [Style; 6] = [
 /// The colour of a state's word, whatever it is the state of.
 pub fn of_state(state: &str) -> Style {
     match state {
-        "ready" | "running" | "complete" | "healthy" | "in-use" | "leader" | "follower" | "unchanged" => GOOD,
-        "failed" | "unhealthy" | "backing-off" | "lost" | "degraded" | "down" | "unreachable" => BAD,
-        "idle" | "learner" | "" => PLAIN,
+        "ready" | "running" | "complete" | "healthy" | "in-use" | "leader" | "follower" | "unchanged" | "done" => GOOD,
+        "failed" | "unhealthy" | "backing-off" | "lost" | "degraded" | "down" | "unreachable" | "rolled-back"
+        | "paused" => BAD,
+        "idle" | "learner" | "superseded" | "waits" | "" => PLAIN,
         _ => MOVING,
     }
 }

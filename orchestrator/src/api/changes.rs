@@ -9,7 +9,7 @@ use tonic::Status;
 use super::{Api, refusal};
 use crate::engine::{Command, Outcome, explain};
 
-fn invalid(error: ConvertError) -> Status {
+pub(super) fn invalid(error: ConvertError) -> Status {
     refusal::wrong_field(
         &error.field,
         &error.problem,

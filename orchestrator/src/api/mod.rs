@@ -10,6 +10,7 @@ mod events;
 mod logs;
 mod plan;
 mod refusal;
+mod rollout;
 mod snapshot;
 mod words;
 
@@ -100,6 +101,14 @@ impl Control for Api {
 
     async fn scale_service(&self, request: Request<v1::ScaleServiceRequest>) -> Answer<v1::ChangeResponse> {
         self.scale(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn steer_rollout(&self, request: Request<v1::SteerRolloutRequest>) -> Answer<v1::ApplyProjectResponse> {
+        self.steer(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_history(&self, request: Request<v1::GetHistoryRequest>) -> Answer<v1::GetHistoryResponse> {
+        self.history(request.into_inner()).map(Response::new)
     }
 
     async fn get_snapshot(&self, request: Request<v1::GetSnapshotRequest>) -> Answer<v1::Snapshot> {

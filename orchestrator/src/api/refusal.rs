@@ -17,7 +17,10 @@ pub(super) fn rejected(rejection: &Rejection) -> Status {
     let code = match rejection {
         Rejection::Inadmissible(_) => Code::InvalidArgument,
         Rejection::NoProject(_) | Rejection::NoService(_) | Rejection::NoNode(_) => Code::NotFound,
-        Rejection::Deleting(_) | Rejection::TooNew { .. } | Rejection::AlreadyBootstrapped => Code::FailedPrecondition,
+        Rejection::Deleting(_)
+        | Rejection::NoRollout { .. }
+        | Rejection::TooNew { .. }
+        | Rejection::AlreadyBootstrapped => Code::FailedPrecondition,
         Rejection::ReleaseMoved { .. } => Code::Aborted,
         Rejection::Forgotten => Code::DataLoss,
         Rejection::RangeExhausted => Code::ResourceExhausted,

@@ -1,5 +1,6 @@
 //! State for operators: objects with a state in a word and why.
 
+use proto::assignment::Desired;
 use proto::id::{NodeId, ProjectName};
 use proto::revision::Wall;
 use proto::spec::Reservations;
@@ -76,6 +77,7 @@ fn service_view(state: &State, service: &Service) -> v1::Service {
         modified: service.modified.0,
         created_at_unix_ms: service.created_at.0,
         unplaced: explain::unplaced(state, service),
+        rollout: super::rollout::view(state, service),
     }
 }
 
@@ -118,7 +120,12 @@ fn task_view(state: &State, service: &Service, task: &Task) -> v1::Task {
         image: task.container.image.clone(),
         generation: task.generation,
         outdated: task.spec_hash != service.spec_hash,
-        desired: if task.is_wanted() { "run" } else { "stop" }.to_owned(),
+        desired: match task.desired {
+            Desired::Prepare => "prepare",
+            Desired::Run => "run",
+            Desired::Stop => "stop",
+        }
+        .to_owned(),
         status: Some((&task.status).into()),
         addresses: task.addresses.iter().map(ToString::to_string).collect(),
         state: judged.state.to_owned(),

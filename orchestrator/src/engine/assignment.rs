@@ -40,7 +40,7 @@ fn assignment(state: &State, task: &Task) -> Assignment {
         host_ports: task.host_ports.clone(),
         expose: service.map(|s| s.spec.expose.clone()).unwrap_or_default(),
         volumes: task.volumes.clone(),
-        drain_ms: 0,
+        drain_ms: task.drain_ms,
     }
 }
 

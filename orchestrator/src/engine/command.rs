@@ -72,6 +72,18 @@ pub enum Command {
         /// To how many.
         replicas: u32,
     },
+    /// Every server knows a newer version of State: what needs it may be proposed from now on.
+    RaiseVersion {
+        /// The version.
+        to: u32,
+    },
+    /// A service's rollout is paused, goes on, or is undone.
+    SteerRollout {
+        /// Which service.
+        service: ServiceKey,
+        /// How.
+        how: Steer,
+    },
     /// A node came, or came back with another fingerprint.
     RegisterNode {
         /// What it says of itself.
@@ -100,7 +112,37 @@ pub enum Command {
 
 impl Command {
     /// The State version from which on this command may be proposed.
+    ///
+    /// By content: what an earlier version wrote is applied as it was then.
     pub fn version(&self) -> u32 {
-        1
+        match self {
+            Command::RaiseVersion { to } => *to,
+            Command::SteerRollout { .. } => 2,
+            Command::PutProject { spec, .. } => spec.version(),
+            Command::ApplyPlan { plan } => plan.version(),
+            Command::Bootstrap { .. }
+            | Command::PutBlob { .. }
+            | Command::DeleteProject { .. }
+            | Command::DeleteService { .. }
+            | Command::ScaleService { .. }
+            | Command::RegisterNode { .. }
+            | Command::ReportStatuses { .. }
+            | Command::ReportConditions { .. } => 1,
+        }
     }
+}
+
+/// What an operator does to a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Steer {
+    /// No further slot begins.
+    Pause,
+    /// It goes on; failures so far are forgiven.
+    Resume,
+    /// The service gets the spec of an earlier release again, as a release of its own.
+    Undo {
+        /// Which; `None`: the last one in which the service was another.
+        to: Option<u64>,
+    },
 }

@@ -14,6 +14,7 @@ use super::reconcile::blocking_gates;
 use super::state::State;
 use super::state::apply::exit_words;
 
+pub mod rollout;
 mod unplaced;
 mod why;
 pub use unplaced::{FilterCount, NoNode};
@@ -136,13 +137,17 @@ pub fn service(state: &State, service: &Service) -> Judgement {
         return word("degraded", problem.problem.clone());
     }
     let surplus = state.tasks_of(&service.key).any(|t| !t.is_wanted());
-    if counts.current_satisfied >= wanted && !has_outdated(state, service) && !surplus {
+    let is_under_way = service.rollout.as_ref().is_some_and(|r| !r.is_done());
+    if counts.current_satisfied >= wanted && !has_outdated(state, service) && !surplus && !is_under_way {
         let all_complete = wanted > 0 && counts.complete >= wanted;
         return word(if all_complete { "complete" } else { "running" }, "");
     }
     let reason = worst(state, service);
     let is_failed = reason.as_ref().is_some_and(|r| r.0);
     let text = reason.map(|r| r.1).unwrap_or_default();
+    if let Some(judged) = rollout::judge(state, service, &text) {
+        return judged;
+    }
     if has_outdated(state, service) {
         let text = if text.is_empty() { "its old tasks are handing over".to_owned() } else { text };
         return word("updating", text);
@@ -259,8 +264,18 @@ pub fn project(state: &State, project: &super::model::Project) -> Judgement {
     if project.deletion.is_some() {
         return word("deleting", "its services are being removed");
     }
-    const ORDER: [&str; 8] =
-        ["failed", "degraded", "deleting", "updating", "waiting", "starting", "running", "complete"];
+    const ORDER: [&str; 10] = [
+        "failed",
+        "degraded",
+        "paused",
+        "rolling-back",
+        "deleting",
+        "updating",
+        "waiting",
+        "starting",
+        "running",
+        "complete",
+    ];
     let rank = |w: &str| ORDER.iter().position(|o| *o == w).unwrap_or(ORDER.len());
     let worst = state.services_of(&project.name).map(|s| (service(state, s), s)).min_by_key(|(j, _)| rank(j.state));
     match worst {
@@ -270,7 +285,7 @@ pub fn project(state: &State, project: &super::model::Project) -> Judgement {
                 if judged.reason.is_empty() { String::new() } else { format!("{}: {}", s.key.service, judged.reason) };
             let name = match judged.state {
                 "waiting" | "updating" => "starting",
-                "failed" => "degraded",
+                "failed" | "paused" | "rolling-back" => "degraded",
                 other => other,
             };
             word(name, reason)

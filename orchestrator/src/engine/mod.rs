@@ -21,7 +21,7 @@ pub mod reconcile;
 pub mod state;
 
 pub use assignment::assignments;
-pub use command::{Command, Stamped};
+pub use command::{Command, Stamped, Steer};
 pub use endpoint::endpoints;
 pub use lease::Leases;
 pub use outcome::{Outcome, Rejection};

@@ -105,6 +105,14 @@ pub enum Rejection {
     /// A cluster is bootstrapped once.
     #[error("this cluster is already bootstrapped")]
     AlreadyBootstrapped,
+    /// Nothing of the service is being rolled out, or not as the caller thinks.
+    #[error("{service}: {problem}")]
+    NoRollout {
+        /// Which service.
+        service: ServiceKey,
+        /// What is not so, and what to do.
+        problem: String,
+    },
     /// All subnets are given away.
     #[error("the container range has no free subnet for another node")]
     RangeExhausted,

@@ -6,7 +6,8 @@ use proto::revision::Revision;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use super::model::VolumeKey;
+use super::explain::span;
+use super::model::{VolumeKey, is_default};
 use super::placement::Unplaceable;
 use super::reason::Reason;
 
@@ -48,10 +49,67 @@ pub enum Change {
         /// On which node.
         node: NodeId,
     },
+    /// Makes a task that is prepared and does not start: its predecessor still runs.
+    PrepareTask {
+        /// Of which service.
+        service: ServiceKey,
+        /// For which slot.
+        slot: Slot,
+        /// On which node.
+        node: NodeId,
+        /// The task whose place it takes.
+        succeeds: TaskId,
+    },
+    /// A prepared task starts.
+    RunTask {
+        /// Which.
+        task: TaskId,
+    },
     /// Asks a task to stop. It leaves State when its stop is confirmed.
     StopTask {
         /// Which.
         task: TaskId,
+        /// Time between leaving discovery and the stop signal, in milliseconds; 0 when nobody takes over.
+        #[serde(default, skip_serializing_if = "is_default")]
+        drain_ms: u64,
+    },
+    /// A slot's new task failed.
+    FailSlot {
+        /// Of which service.
+        service: ServiceKey,
+        /// Which slot.
+        slot: Slot,
+        /// The task, unless no node could hold one.
+        task: Option<TaskId>,
+        /// What went wrong, in words.
+        cause: String,
+    },
+    /// It is a slot's turn and no node can hold its new task: the time it waits counts from here.
+    HoldSlot {
+        /// Of which service.
+        service: ServiceKey,
+        /// Which slot.
+        slot: Slot,
+    },
+    /// Every service that a release changed becomes what it was before, as a release of its own.
+    RollBack {
+        /// The service whose rollout failed.
+        service: ServiceKey,
+    },
+    /// A rollout waits for an operator.
+    PauseRollout {
+        /// Of which service.
+        service: ServiceKey,
+    },
+    /// A rollout failed, and nothing is gone back to.
+    FailRollout {
+        /// Of which service.
+        service: ServiceKey,
+    },
+    /// A rollout is over.
+    FinishRollout {
+        /// Of which service.
+        service: ServiceKey,
     },
     /// A dependency's gate is open from now on.
     LatchGate {
@@ -136,13 +194,59 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
+
+    /// The State version that knows all its changes.
+    pub fn version(&self) -> u32 {
+        self.changes.iter().map(|p| p.change.version().max(p.reason.version())).max().unwrap_or(1)
+    }
+}
+
+// === impl Change ===
+
+impl Change {
+    /// The State version that knows it.
+    fn version(&self) -> u32 {
+        match self {
+            Change::PrepareTask { .. }
+            | Change::RunTask { .. }
+            | Change::FailSlot { .. }
+            | Change::HoldSlot { .. }
+            | Change::RollBack { .. }
+            | Change::PauseRollout { .. }
+            | Change::FailRollout { .. }
+            | Change::FinishRollout { .. } => 2,
+            Change::StopTask { drain_ms, .. } if *drain_ms > 0 => 2,
+            Change::CreateTask { .. }
+            | Change::StopTask { .. }
+            | Change::LatchGate { .. }
+            | Change::MarkDown { .. }
+            | Change::MarkUp { .. }
+            | Change::ForgetService { .. }
+            | Change::ForgetProject { .. }
+            | Change::RemoveVolume { .. }
+            | Change::ForgetVolume { .. }
+            | Change::ForgetBlob { .. }
+            | Change::JudgeStranger { .. } => 1,
+        }
+    }
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Change::CreateTask { service, slot, node } => write!(f, "create {service}.{slot} on {node}"),
-            Change::StopTask { task } => write!(f, "stop {task}"),
+            Change::PrepareTask { service, slot, node, succeeds } => {
+                write!(f, "prepare {service}.{slot} on {node} in place of {succeeds}")
+            }
+            Change::RunTask { task } => write!(f, "start {task}"),
+            Change::StopTask { task, drain_ms: 0 } => write!(f, "stop {task}"),
+            Change::StopTask { task, drain_ms } => write!(f, "drain {task} for {} and stop it", span(*drain_ms)),
+            Change::FailSlot { service, slot, cause, .. } => write!(f, "count {service}.{slot} as failed ({cause})"),
+            Change::HoldSlot { service, slot } => write!(f, "hold {service}.{slot}"),
+            Change::RollBack { service } => write!(f, "roll back {service}"),
+            Change::PauseRollout { service } => write!(f, "pause the rollout of {service}"),
+            Change::FailRollout { service } => write!(f, "end the rollout of {service} as failed"),
+            Change::FinishRollout { service } => write!(f, "end the rollout of {service}"),
             Change::LatchGate { service, dependency } => write!(f, "open the gate of {service} to {dependency}"),
             Change::MarkDown { node } => write!(f, "mark {node} down"),
             Change::MarkUp { node } => write!(f, "mark {node} up"),

@@ -153,7 +153,9 @@ impl Foresight<'_> {
     /// Does anything of the project wait for time to pass?
     fn is_under_way(&self) -> bool {
         let word = |s: &Service| super::explain::service(&self.copy, s).state;
-        self.copy.services_of(self.project).any(|s| matches!(word(s), "updating" | "starting" | "deleting"))
+        self.copy
+            .services_of(self.project)
+            .any(|s| matches!(word(s), "updating" | "rolling-back" | "starting" | "deleting"))
     }
 
     /// Every agent reports that what it was asked for is so; false when none had anything to say.
@@ -222,10 +224,17 @@ impl Foresight<'_> {
 pub fn project_of(state: &State, change: &Change) -> Option<ProjectName> {
     let of = |service: &ServiceKey| Some(service.project.clone());
     match change {
-        Change::CreateTask { service, .. } | Change::LatchGate { service, .. } | Change::ForgetService { service } => {
-            of(service)
-        }
-        Change::StopTask { task } => of(&state.task(*task)?.service),
+        Change::CreateTask { service, .. }
+        | Change::PrepareTask { service, .. }
+        | Change::FailSlot { service, .. }
+        | Change::HoldSlot { service, .. }
+        | Change::RollBack { service }
+        | Change::PauseRollout { service }
+        | Change::FailRollout { service }
+        | Change::FinishRollout { service }
+        | Change::LatchGate { service, .. }
+        | Change::ForgetService { service } => of(service),
+        Change::StopTask { task, .. } | Change::RunTask { task } => of(&state.task(*task)?.service),
         Change::ForgetProject { project } => Some(project.clone()),
         Change::RemoveVolume { volume } | Change::ForgetVolume { volume } => Some(volume.project.clone()),
         Change::MarkDown { .. } | Change::MarkUp { .. } | Change::ForgetBlob { .. } | Change::JudgeStranger { .. } => {
@@ -238,8 +247,11 @@ pub fn project_of(state: &State, change: &Change) -> Option<ProjectName> {
 pub fn in_words(state: &State, change: &Change) -> String {
     let host = |node: NodeId| state.node(node).map_or_else(|| node.to_string(), |n| n.info.hostname.clone());
     match change {
-        Change::StopTask { task } => match state.task(*task) {
-            Some(t) => format!("stop {}.{} ({task}) on {}", t.service, t.slot, host(t.node)),
+        Change::StopTask { task, .. } | Change::RunTask { task } => match state.task(*task) {
+            Some(t) => {
+                let name = format!("{}.{} ({task}) on {}", t.service, t.slot, host(t.node));
+                change.to_string().replace(&task.to_string(), &name)
+            }
             None => change.to_string(),
         },
         other => state

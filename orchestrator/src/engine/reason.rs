@@ -5,6 +5,9 @@ use proto::spec::DependencyCondition;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use super::explain::span;
+use super::model::StopFirst;
+
 /// Why a change is planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -15,6 +18,38 @@ pub enum Reason {
     SpecChanged,
     /// The container's spec changed; the old one must stop first.
     SpecChangedStopFirst,
+    /// The container's spec changed; it is prepared while the old one still runs, which stops first.
+    Prepares {
+        /// Why it does.
+        because: StopFirst,
+    },
+    /// What it takes the place of has stopped.
+    PredecessorStopped,
+    /// A task of the new spec failed.
+    NewTaskFailed,
+    /// A task of the new spec was started and did not get ready.
+    NotReadyInTime {
+        /// Within so many milliseconds.
+        ms: u64,
+    },
+    /// No node could hold a task of the new spec.
+    NotPlacedInTime {
+        /// For so many milliseconds.
+        ms: u64,
+    },
+    /// It is the slot's turn, and no node can hold its task now.
+    NoNodeNow,
+    /// More slots failed than may.
+    TooManyFailed {
+        /// So many did.
+        failed: u32,
+        /// So many may.
+        allowed: u32,
+    },
+    /// Those slots that did not fail are done.
+    OthersDone,
+    /// Every slot is done.
+    AllDone,
     /// Its successor is ready.
     Superseded {
         /// The successor.
@@ -75,12 +110,37 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The State version that knows it.
+    pub fn version(&self) -> u32 {
+        match self {
+            Reason::Prepares { .. }
+            | Reason::PredecessorStopped
+            | Reason::NewTaskFailed
+            | Reason::NotReadyInTime { .. }
+            | Reason::NotPlacedInTime { .. }
+            | Reason::NoNodeNow
+            | Reason::TooManyFailed { .. }
+            | Reason::OthersDone
+            | Reason::AllDone => 2,
+            _ => 1,
+        }
+    }
+
     /// A stable word, used as an event's kind and in counts.
     pub fn kind(&self) -> &'static str {
         match self {
             Reason::SlotEmpty => "slot-empty",
             Reason::SpecChanged => "spec-changed",
             Reason::SpecChangedStopFirst => "spec-changed-stop-first",
+            Reason::Prepares { .. } => "prepares",
+            Reason::PredecessorStopped => "predecessor-stopped",
+            Reason::NewTaskFailed => "new-task-failed",
+            Reason::NotReadyInTime { .. } => "not-ready-in-time",
+            Reason::NotPlacedInTime { .. } => "not-placed-in-time",
+            Reason::NoNodeNow => "no-node-now",
+            Reason::TooManyFailed { .. } => "too-many-failed",
+            Reason::OthersDone => "others-done",
+            Reason::AllDone => "all-done",
             Reason::Superseded { .. } => "superseded",
             Reason::NeverReady => "never-ready",
             Reason::ScaledDown { .. } => "scaled-down",
@@ -110,8 +170,19 @@ impl fmt::Display for Reason {
                 write!(f, "its container's spec changed; the old one serves until the new one is ready")
             }
             Reason::SpecChangedStopFirst => {
-                write!(f, "its container's spec changed; it holds a host port or a volume, so the old one stops first")
+                write!(f, "its container's spec changed; its successor starts once it has stopped")
             }
+            Reason::Prepares { because } => {
+                write!(f, "its container's spec changed; the old one stops first, once this one is prepared: {because}")
+            }
+            Reason::PredecessorStopped => write!(f, "what it takes the place of has stopped"),
+            Reason::NewTaskFailed => write!(f, "a task of the new spec failed"),
+            Reason::NotReadyInTime { ms } => write!(f, "not ready within {} of its start", span(*ms)),
+            Reason::NotPlacedInTime { ms } => write!(f, "no node could hold it for {}", span(*ms)),
+            Reason::NoNodeNow => write!(f, "it is its turn, and no node can hold it now"),
+            Reason::TooManyFailed { failed, allowed } => write!(f, "slots that failed: {failed}; that may: {allowed}"),
+            Reason::OthersDone => write!(f, "all slots that did not fail are done"),
+            Reason::AllDone => write!(f, "every slot is done"),
             Reason::Superseded { by } => write!(f, "{by} is ready in its place"),
             Reason::NeverReady => write!(f, "a later spec replaced it before it was ready"),
             Reason::ScaledDown { replicas } => write!(f, "scaled down to {replicas}"),

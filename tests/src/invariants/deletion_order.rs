@@ -22,7 +22,7 @@ impl Promise for DeletionOrder {
         let Fact::Committed { before, stamped, after, .. } = fact else { return Ok(()) };
         let Command::ApplyPlan { plan } = &stamped.command else { return Ok(()) };
         for planned in &plan.changes {
-            let Change::StopTask { task } = &planned.change else { continue };
+            let Change::StopTask { task, .. } = &planned.change else { continue };
             let Some(task) = before.task(*task).filter(|t| t.is_wanted()) else { continue };
             // Changes that no longer held were not made.
             if after.task(task.id).is_some_and(|t| t.is_wanted()) {

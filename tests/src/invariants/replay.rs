@@ -18,7 +18,19 @@ impl Promise for Replay {
         if **before == world.state {
             Ok(())
         } else {
-            Err(format!("revision {} replayed from the log is another State", before.revision()))
+            let (was, is) = (format!("{before:?}"), format!("{:?}", world.state));
+            let differs = was.bytes().zip(is.bytes()).take_while(|(a, b)| a == b).count();
+            Err(format!(
+                "revision {} replayed from the log is another State: {} became {}",
+                before.revision(),
+                around(&was, differs),
+                around(&is, differs)
+            ))
         }
     }
+}
+
+/// The text about a place.
+fn around(text: &str, at: usize) -> String {
+    String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(80)..text.len().min(at + 80)]).into_owned()
 }

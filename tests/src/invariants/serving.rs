@@ -27,7 +27,7 @@ impl Promise for Serving {
             .changes
             .iter()
             .filter_map(|p| match &p.change {
-                Change::StopTask { task } => Some(*task),
+                Change::StopTask { task, .. } => Some(*task),
                 _ => None,
             })
             .filter(|id| after.task(*id).is_none_or(|t| !t.is_wanted()))
@@ -35,7 +35,7 @@ impl Promise for Serving {
         for id in &stops {
             let Some(task) = before.task(*id).filter(|t| t.is_satisfied()) else { continue };
             let Some(service) = before.service(&task.service) else { continue };
-            let goes = service.removing || task.slot.0 > service.spec.replicas || service.stops_first();
+            let goes = service.removing || task.slot.0 > service.spec.replicas || service.stop_first().is_some();
             if goes || serves(before, &task.service, task.slot, &stops) {
                 continue;
             }

@@ -4,7 +4,7 @@
 //! what they call is production itself.
 
 use orchestrator::engine::{
-    Command, Leases, Outcome, Stamped, State, assignments, endpoints, next_deadline, reconcile,
+    Command, Leases, Outcome, STATE_VERSION, Stamped, State, assignments, endpoints, next_deadline, reconcile,
 };
 use proto::assignment::AssignmentSet;
 use proto::endpoint::EndpointTable;
@@ -182,6 +182,11 @@ impl World {
         let expected = self.leader.expected;
         self.leader.leases.observe_loop(now, expected);
         self.leader.leases.meet(self.state.nodes().map(|n| n.info.id), now);
+        if self.state.version() < STATE_VERSION {
+            self.leader.proposing = true;
+            self.propose(Origin::Leader, None, Command::RaiseVersion { to: STATE_VERSION });
+            return;
+        }
         let plan = reconcile(&self.state, &self.leader.leases, now);
         self.facts.push(Fact::Reconciled { plan: plan.clone(), now });
         if !plan.is_empty() {
@@ -289,6 +294,7 @@ impl World {
                 }
                 *accepted
             }
+            Outcome::Done { .. } => 1,
             _ => 0,
         };
         let after = self.cluster_now();

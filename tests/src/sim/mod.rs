@@ -30,7 +30,7 @@ mod troubles;
 use orchestrator::engine::model::Ranges;
 use orchestrator::engine::{Command, State};
 use proto::id::{ClusterId, NodeId};
-use proto::node::NodeInfo;
+use proto::node::{FEATURE_PREPARE, NodeInfo};
 use proto::revision::Wall;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Arguments;
@@ -274,6 +274,6 @@ fn info(n: u64, params: &Params) -> NodeInfo {
         memory_bytes: 8 << 30,
         addresses: Vec::new(),
         labels: BTreeMap::new(),
-        features: BTreeSet::new(),
+        features: BTreeSet::from([FEATURE_PREPARE.to_owned()]),
     }
 }

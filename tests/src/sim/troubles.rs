@@ -51,7 +51,7 @@ impl World {
             Trouble::LateLeader => {
                 let span = self.rng.skewed(500, 12_000);
                 self.say(format_args!("the leader stands still for {span} ms"));
-                self.leader.paused_until = self.now + span;
+                self.leader.paused_until = self.leader.paused_until.max(self.now + span);
                 // A shorter pause is no excuse: a lease outlasts two heartbeats.
                 if span >= 2_000 {
                     self.leader.resumed = self.now + span;

@@ -1,6 +1,7 @@
 //! Every reason is told in some transcript, every example is named by some test.
 
 use orchestrator::engine::Reason;
+use orchestrator::engine::model::StopFirst;
 use proto::id::{NodeId, TaskId};
 use proto::spec::DependencyCondition;
 
@@ -24,6 +25,15 @@ fn reasons() -> Vec<(&'static str, Reason)> {
         ("SlotEmpty", Reason::SlotEmpty),
         ("SpecChanged", Reason::SpecChanged),
         ("SpecChangedStopFirst", Reason::SpecChangedStopFirst),
+        ("Prepares", Reason::Prepares { because: StopFirst::HostPort { port: 53 } }),
+        ("PredecessorStopped", Reason::PredecessorStopped),
+        ("NewTaskFailed", Reason::NewTaskFailed),
+        ("NotReadyInTime", Reason::NotReadyInTime { ms: 23_000 }),
+        ("NotPlacedInTime", Reason::NotPlacedInTime { ms: 30_000 }),
+        ("NoNodeNow", Reason::NoNodeNow),
+        ("TooManyFailed", Reason::TooManyFailed { failed: 1, allowed: 0 }),
+        ("OthersDone", Reason::OthersDone),
+        ("AllDone", Reason::AllDone),
         ("Superseded", Reason::Superseded { by: TaskId(BLANK) }),
         ("NeverReady", Reason::NeverReady),
         ("ScaledDown", Reason::ScaledDown { replicas: BLANK as u32 }),
@@ -69,11 +79,13 @@ fn variants(text: &str, name: &str) -> Vec<String> {
 
 /// Does a line tell this, with anything where the blanks are?
 fn tells(line: &str, told: &str) -> bool {
-    let Some((_, reason)) = line.split_once(": ") else { return false };
-    let said: Vec<&str> = reason.split_whitespace().collect();
     let wanted: Vec<&str> = told.split_whitespace().collect();
     let is_blank = |word: &str| word.contains(&BLANK.to_string()) || word.contains(BLANK_HEX);
-    said.len() == wanted.len() && wanted.iter().zip(&said).all(|(w, s)| w == s || is_blank(w))
+    // A change's own words may have a colon too.
+    line.match_indices(": ").any(|(at, _)| {
+        let said: Vec<&str> = line[at + 2..].split_whitespace().collect();
+        said.len() == wanted.len() && wanted.iter().zip(&said).all(|(w, s)| w == s || is_blank(w))
+    })
 }
 
 /// Reasons that no line tells and the list does not excuse, and excuses that are none.

@@ -8,6 +8,7 @@ use proto::spec::{Limits, Reservations};
 use super::super::words;
 use super::context::{Context, Field, Fields};
 use super::keys;
+use super::update::{self, Updates};
 
 /// Docker refuses a container with less memory.
 pub const MEMORY_MIN_BYTES: u64 = 6 << 20;
@@ -21,6 +22,8 @@ pub struct Deploy {
     pub limits: Limits,
     /// What is set aside.
     pub reservations: Reservations,
+    /// How changes go.
+    pub updates: Updates,
 }
 
 /// Lowers both keys of a service.
@@ -37,6 +40,7 @@ pub fn deploy(cx: &mut Context<'_>, service: &mut Fields<'_>) -> Deploy {
         if let Some(field) = keys.take("resources") {
             resources(cx, &field, &mut deploy);
         }
+        deploy.updates = update::updates(cx, &mut keys);
         keys.finish(cx, keys::DEPLOY);
     }
     if let (Some(a), Some(b), Some(field)) = (scaled, written, &scale)

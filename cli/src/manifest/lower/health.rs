@@ -6,7 +6,6 @@ use proto::spec::{HealthCheck, HealthSpec, Probe};
 
 use super::super::tree::{Value, shorten};
 use super::context::{Context, Field, Fields};
-use super::keys;
 
 const INTERVAL_DEFAULT_MS: u64 = 30_000;
 const TIMEOUT_DEFAULT_MS: u64 = 30_000;
@@ -17,9 +16,9 @@ const TIMES: [&str; 5] = ["interval", "timeout", "retries", "start_period", "sta
 const FORMS: &str = "write [\"CMD\", program, ...], [\"CMD-SHELL\", command] or [\"NONE\"]";
 
 /// How a service's health is judged. Both keys at once are refused.
-pub fn health(cx: &mut Context<'_>, service: &mut Fields<'_>) -> HealthSpec {
+/// `own`: the field `health` of `x-wherry`.
+pub fn health(cx: &mut Context<'_>, service: &mut Fields<'_>, own: Option<Field<'_>>) -> HealthSpec {
     let compose = service.take("healthcheck");
-    let own = service.take("x-wherry").and_then(|f| extension(cx, &f));
     if let (Some(compose), Some(own)) = (&compose, &own) {
         let message = format!("`{}` and `{}` exclude each other", compose.path, own.path);
         cx.problem(own.at, message, "keep one of them");
@@ -27,14 +26,6 @@ pub fn health(cx: &mut Context<'_>, service: &mut Fields<'_>) -> HealthSpec {
     let own = own.and_then(|f| own_check(cx, &f));
     let compose = compose.and_then(|f| compose_check(cx, &f));
     own.or(compose).unwrap_or_default()
-}
-
-/// The field `health` of `x-wherry`.
-fn extension<'a>(cx: &mut Context<'_>, field: &Field<'a>) -> Option<Field<'a>> {
-    let mut keys = cx.map(field)?;
-    let health = keys.take("health");
-    keys.finish(cx, keys::X_WHERRY);
-    health
 }
 
 fn compose_check(cx: &mut Context<'_>, field: &Field<'_>) -> Option<HealthSpec> {

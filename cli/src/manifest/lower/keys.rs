@@ -6,7 +6,6 @@
 pub type NotYet = &'static [(&'static str, &'static str)];
 
 const DROP: &str = "remove it, or run this service elsewhere for now";
-const UPDATES: &str = "remove it: how updates go is not adjustable yet";
 const HOOKS: &str = "commands beside the container's own are not run yet: do it in the image's entry point";
 
 /// Top level.
@@ -64,8 +63,6 @@ pub const DEPLOY: NotYet = &[
     ("labels", "write the service's `labels`"),
     ("placement", "remove it: tasks are spread over all ready nodes"),
     ("restart_policy", "write the service's `restart`"),
-    ("rollback_config", UPDATES),
-    ("update_config", UPDATES),
 ];
 
 /// `deploy.resources.limits`.

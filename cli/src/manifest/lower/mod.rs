@@ -9,6 +9,7 @@ pub mod context;
 mod depends;
 mod deploy;
 mod environment;
+mod extension;
 mod health;
 mod images;
 mod isolation;
@@ -18,6 +19,7 @@ mod naming;
 mod networks;
 mod ports;
 mod service;
+mod update;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};

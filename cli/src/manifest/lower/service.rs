@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proto::id::ServiceName;
-use proto::limits::STOP_GRACE_DEFAULT_MS;
+use proto::limits::{DRAIN_DEFAULT_MS, STOP_GRACE_DEFAULT_MS};
 use proto::spec::{ContainerSpec, PortSpec, RestartPolicy, ServiceSpec};
 
 use super::super::Build;
@@ -14,8 +14,8 @@ use super::super::tree::{Mark, Node, Value};
 use super::super::words::split_command;
 use super::context::{Context, Field, Fields};
 use super::{
-    Declared, blobs, depends, deploy, environment, health, images, is_docker_name, isolation, kernel, keys, naming,
-    networks, ports, volumes,
+    Declared, blobs, depends, deploy, environment, extension, health, images, is_docker_name, isolation, kernel, keys,
+    naming, networks, ports, update, volumes,
 };
 
 /// A service with what the checks between services need to know.
@@ -57,6 +57,11 @@ pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &D
     let container = container(cx, &mut keys, image, declared);
     let mut deploy = deploy::deploy(cx, &mut keys);
     let kernel = kernel::kernel(cx, &mut keys, &mut deploy);
+    let own = extension::extension(cx, &mut keys);
+    if let Some(field) = &own.update {
+        update::own(cx, field, &mut deploy.updates);
+    }
+    let drain_ms = own.drain.and_then(|f| cx.duration_ms(&f)).unwrap_or(DRAIN_DEFAULT_MS);
     let depends_on = depends::depends_on(cx, &mut keys, declared);
     let restart = keys.take("restart");
     let container_name_at = keys.take("container_name").map(|f| f.at);
@@ -65,14 +70,18 @@ pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &D
         container: Arc::new(ContainerSpec { limits: deploy.limits, kernel, ..container }),
         replicas: deploy.replicas,
         restart: restart.as_ref().and_then(|f| restart_policy(cx, f)).unwrap_or_default(),
-        health: health::health(cx, &mut keys),
+        health: health::health(cx, &mut keys, own.health),
         ports: ports.iter().map(|(port, _)| port.clone()).collect(),
         expose: ports::expose(cx, &mut keys),
         depends_on: depends_on.iter().map(|(name, (dependency, _))| (name.clone(), *dependency)).collect(),
         reservations: deploy.reservations,
         networks: networks::joined(cx, &mut keys, declared),
+        update: deploy.updates.update,
+        rollback: deploy.updates.rollback,
+        drain_ms,
         ..ServiceSpec::default()
     };
+    update::say_forced(cx, deploy.updates.start_first_at, &spec);
     keys.finish(cx, keys::SERVICE);
     let dependencies = depends_on.into_iter().map(|(name, (_, at))| (name, at)).collect();
     let restart_at = restart.map(|f| f.at);

@@ -473,3 +473,33 @@ secrets: {db_password: {environment: SET}}
     assert_eq!(got["services"]["app"]["container"]["labels"], json!({"tier": "back"}));
     assert_eq!(loaded.notices.len(), 2, "{}", notices(&loaded));
 }
+
+#[test]
+fn updates() {
+    let keys = "deploy:\n  update_config: {parallelism: 2, delay: 10s, monitor: 1s, max_failure_ratio: 0.25, \
+                failure_action: pause, order: stop-first}\n  rollback_config: {parallelism: 0, failure_action: continue}\n\
+                x-wherry: {drain: 500ms, update: {deadline: 30s}}";
+    let update = json!({"parallelism": 2, "delay_ms": 10_000, "order": "stop_first", "monitor_ms": 1_000,
+        "on_failure": "pause", "max_failures_per_mille": 250, "deadline_ms": 30_000});
+    check(keys, "/update", update);
+    let rollback = json!({"parallelism": 0, "delay_ms": 0, "order": null, "monitor_ms": 5_000,
+        "on_failure": "continue", "max_failures_per_mille": 0, "deadline_ms": 30_000});
+    check(keys, "/rollback", rollback);
+    check(keys, "/drain_ms", json!(500));
+    let plain = serde_json::to_value(web("")).expect("serialisable");
+    assert!(plain.get("update").is_none() && plain.get("drain_ms").is_none(), "what is not written is not sent");
+}
+
+#[test]
+fn an_order_that_cannot_be_had_is_said() {
+    let manifest = |more: &str| {
+        format!(
+            "services:\n  web:\n    image: a\n    deploy:\n      update_config:\n        order: start-first\n{more}"
+        )
+    };
+    let said = notices(&loaded(&manifest("    volumes: [\"data:/data\"]\nvolumes: {data: {}}\n")));
+    let told = "6:9: `order: start-first` cannot be had, the old container stops first: both write to volume `data`";
+    assert!(said.contains(told), "{said}");
+    let said = notices(&loaded(&manifest("    volumes: [\"data:/data:ro\"]\nvolumes: {data: {}}\n")));
+    assert!(!said.contains("start-first"), "{said}");
+}

@@ -16,6 +16,7 @@ fn service(spec: ServiceSpec) -> Service {
         volumes: BTreeMap::new(),
         generation: 1,
         gates: BTreeMap::new(),
+        rollout: None,
         removing: false,
         created_at: Wall(0),
         modified: Revision(1),

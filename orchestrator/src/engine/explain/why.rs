@@ -38,6 +38,9 @@ fn silent_engine<'a>(state: &'a State, service: &Service, slot: Option<Slot>) ->
 }
 
 fn of_what_is_known(state: &State, service: &Service, slot: Option<Slot>, wall: Wall) -> Explanation {
+    if let Some(told) = super::rollout::why(state, service, wall).filter(|_| slot.is_none()) {
+        return told;
+    }
     let Some(first) = slot.or_else(|| first_troubled(state, service)) else {
         return of_service(state, service, wall);
     };

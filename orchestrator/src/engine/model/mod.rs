@@ -5,6 +5,7 @@ pub mod event;
 pub mod network;
 pub mod node;
 pub mod project;
+pub mod rollout;
 pub mod service;
 pub mod task;
 pub mod usage;
@@ -14,8 +15,14 @@ pub use blob::{Blob, Content};
 pub use event::Event;
 pub use network::Ranges;
 pub use node::{Node, Reachability};
-pub use project::{Deletion, Project, Release};
-pub use service::Service;
-pub use task::Task;
+pub use project::{Deletion, Origin, Project, Release};
+pub use rollout::{Back, Earlier, Rollout, RolloutState, SlotFailure};
+pub use service::{Service, StopFirst};
+pub use task::{Setback, Task};
 pub use usage::Usage;
 pub use volume::{Volume, VolumeKey};
+
+/// What State version 1 did not know is not written while it has its default: earlier bytes stay as they were.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

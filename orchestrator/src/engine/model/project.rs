@@ -1,11 +1,13 @@
 //! The unit of apply, rollback and naming.
 
-use proto::id::ProjectName;
+use proto::id::{ProjectName, ServiceName};
 use proto::revision::{Revision, Uid, Wall};
 use proto::spec::{ProjectSpec, VolumeSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use super::is_default;
 
 /// A project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,49 @@ pub struct Release {
     pub at: Wall,
     /// What was applied.
     pub spec: Arc<ProjectSpec>,
+    /// What made it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub origin: Origin,
+    /// How its changes of services ended, as far as they have: a word of `Rollout::word`, or `superseded`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub outcomes: BTreeMap<ServiceName, String>,
+}
+
+/// What made a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A manifest was applied.
+    #[default]
+    Applied,
+    /// A service was scaled.
+    Scaled {
+        /// Which.
+        service: ServiceName,
+        /// To how many.
+        replicas: u32,
+    },
+    /// A service was deleted.
+    ServiceDeleted {
+        /// Which.
+        service: ServiceName,
+    },
+    /// An operator went back to what a service was in an earlier release.
+    Undone {
+        /// Which service.
+        service: ServiceName,
+        /// The release whose spec it has again.
+        to: u64,
+    },
+    /// A change failed and was taken back.
+    RolledBack {
+        /// The release that failed.
+        of: u64,
+        /// The release gone back to.
+        to: u64,
+        /// What went wrong.
+        cause: String,
+    },
 }
 
 /// How a project goes.

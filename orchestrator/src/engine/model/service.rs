@@ -2,10 +2,15 @@
 
 use proto::id::{ServiceKey, ServiceName};
 use proto::revision::{Revision, Uid, Wall};
-use proto::spec::{MountSource, PortMode, PortSpec, ServiceSpec, VolumeSpec};
+use proto::spec::{
+    Collision, HealthSpec, MountSource, PortMode, PortSpec, ServiceSpec, UpdateOrder, UpdateSpec, VolumeSpec,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
+
+use super::{Rollout, is_default};
 
 /// A service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +30,9 @@ pub struct Service {
     pub spec_hash: String,
     /// Dependencies whose condition was met once in this generation.
     pub gates: BTreeMap<ServiceName, Revision>,
+    /// How far its last change has come; `None`: it is as first applied.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rollout: Option<Rollout>,
     /// It is to go, and waits for its tasks.
     pub removing: bool,
     /// When it came.
@@ -39,11 +47,61 @@ impl Service {
         self.spec.ports.iter().filter(|p| p.mode == PortMode::Host).cloned().collect()
     }
 
-    /// Would two containers of one slot get in each other's way? Then the old one stops first.
-    pub fn stops_first(&self) -> bool {
-        let writes_volume =
-            self.spec.container.mounts.iter().any(|m| matches!(m.source, MountSource::Volume { .. }) && !m.read_only);
-        writes_volume || !self.host_ports().is_empty()
+    /// Why the old task of a slot stops before the new one starts; `None`: it serves until the new one is done.
+    ///
+    /// Two containers of one slot would get in each other's way over a host port or a volume that they write.
+    pub fn stop_first(&self) -> Option<StopFirst> {
+        match (self.spec.collision(), self.policy().order) {
+            (Some(Collision::Volume(volume)), _) => Some(StopFirst::Volume { volume }),
+            (Some(Collision::HostPort(port)), _) => Some(StopFirst::HostPort { port }),
+            (None, Some(UpdateOrder::StopFirst)) => Some(StopFirst::Asked),
+            (None, _) => None,
+        }
+    }
+
+    /// What governs its present rollout: `rollback` while a change is taken back, else `update`.
+    pub fn policy(&self) -> &UpdateSpec {
+        match self.rollout.as_ref().is_some_and(|r| r.back.is_some()) {
+            true => &self.spec.rollback,
+            false => &self.spec.update,
+        }
+    }
+
+    /// How long a started task may take until it is ready, in milliseconds.
+    pub fn ready_within_ms(&self) -> u64 {
+        let start_period_ms = match &self.spec.health {
+            HealthSpec::Check(check) => check.start_period_ms,
+            HealthSpec::FromImage | HealthSpec::Disabled => 0,
+        };
+        self.policy().deadline_ms.saturating_add(start_period_ms)
+    }
+}
+
+/// Why the old task of a slot stops before the new one starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopFirst {
+    /// The manifest says `order: stop-first`.
+    Asked,
+    /// Docker binds a port of the host for it.
+    HostPort {
+        /// Which.
+        port: u16,
+    },
+    /// It writes to a named volume.
+    Volume {
+        /// The manifest's name for it.
+        volume: String,
+    },
+}
+
+impl fmt::Display for StopFirst {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StopFirst::Asked => write!(f, "`order: stop-first`"),
+            StopFirst::HostPort { port } => write!(f, "{}", Collision::HostPort(*port)),
+            StopFirst::Volume { volume } => write!(f, "{}", Collision::Volume(volume.clone())),
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::is_default;
+
 /// A task. It holds its address and reservations until its stop is confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,12 +52,46 @@ pub struct Task {
     pub was_ready: bool,
     /// Last revision that changed it.
     pub modified: Revision,
+    /// Since when it is ready without a break, in one incarnation.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ready_since: Option<Time>,
+    /// When its incarnation or phase last changed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub phase_since: Time,
+    /// What last went wrong with it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub setback: Option<Arc<Setback>>,
+    /// With `Desired::Stop`: time between leaving discovery and the stop signal, in milliseconds.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub drain_ms: u64,
+    /// The task it takes the place of, while it is prepared for that.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub succeeds: Option<TaskId>,
+}
+
+/// Something that went wrong with a task: its process ended, it was unhealthy, or it could not be prepared again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setback {
+    /// The revision that made it known.
+    pub revision: Revision,
+    /// The incarnation it befell.
+    pub incarnation: u32,
+    /// In words.
+    pub cause: String,
+    /// Last lines of its log.
+    pub log: Vec<String>,
 }
 
 impl Task {
-    /// Wanted to run.
+    /// Wanted to run, or being prepared for that.
     pub fn is_wanted(&self) -> bool {
-        self.desired == Desired::Run
+        self.desired != Desired::Stop
+    }
+
+    /// Its image is fetched, and it starts once its predecessor has stopped.
+    pub fn is_prepared_only(&self) -> bool {
+        self.desired == Desired::Prepare
     }
 
     /// Discovery may answer with it, or it has done what it was for.
@@ -65,7 +101,9 @@ impl Task {
 
     /// Its process ended with 0 and is not to be started again.
     pub fn is_complete(&self) -> bool {
-        self.status.phase == Phase::Exited && self.status.exit_code == Some(0) && self.status.retry_at.is_none()
+        // An agent counts an end as a failure when the restart policy starts the process again.
+        let is_counted = self.status.failures_in_a_row > 0 || self.status.retry_at.is_some();
+        self.status.phase == Phase::Exited && self.status.exit_code == Some(0) && !is_counted
     }
 
     /// It mounts a named volume of its own node.

@@ -8,7 +8,7 @@ use proto::revision::Time;
 use proto::spec::{PortSpec, Reservations};
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::model::{Node, Service, Usage};
+use crate::engine::model::{Node, Service, Task, Usage};
 use crate::engine::state::State;
 
 /// Free capacity by node.
@@ -36,6 +36,13 @@ impl Ledger {
     /// Of all nodes at a moment of cluster time.
     pub fn at(state: &State, now: Time) -> Ledger {
         Ledger { now: now.max(state.clock()), held: state.usage().clone(), ..Ledger::default() }
+    }
+
+    /// What a task holds is free for the one that takes its place.
+    pub fn release(&mut self, task: &Task) {
+        if let Some(held) = self.held.get_mut(&task.node) {
+            held.release(task);
+        }
     }
 
     /// A task of this service was placed on this node.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::model::{Node, Service};
+use super::model::{Node, Service, Task};
 use super::state::State;
 pub use filter::Refusal;
 pub use ledger::Ledger;
@@ -59,9 +59,25 @@ pub fn place(state: &State, ledger: &Ledger, service: &Service, avoid: Option<No
     best.map(|(_, node)| node).ok_or(why)
 }
 
-/// Would this node take the task as State is now? The same filters that placed it.
-pub fn fits_now(state: &State, service: &Service, node: &Node) -> Result<(), Refusal> {
-    filter::judge(state, &Ledger::of(state), &filter::Wanted::on(state, service, node.info.id), node)
+/// Chooses a node for the one that takes a task's place, once that has stopped: the same one if it can hold it.
+pub fn succeed(state: &State, ledger: &Ledger, service: &Service, old: &Task) -> Result<NodeId, Unplaceable> {
+    let mut ledger = ledger.clone();
+    ledger.release(old);
+    let wanted = filter::Wanted::on(state, service, old.node);
+    match state.node(old.node) {
+        Some(node) if filter::judge(state, &ledger, &wanted, node).is_ok() => Ok(old.node),
+        _ => place(state, &ledger, service, None),
+    }
+}
+
+/// Would this node take the task as State is now? The same filters that placed it. `succeeds`: a task whose place it
+/// takes, so that what that holds is free for it.
+pub fn fits_now(state: &State, service: &Service, node: &Node, succeeds: Option<&Task>) -> Result<(), Refusal> {
+    let mut ledger = Ledger::of(state);
+    if let Some(task) = succeeds {
+        ledger.release(task);
+    }
+    filter::judge(state, &ledger, &filter::Wanted::on(state, service, node.info.id), node)
 }
 
 impl fmt::Display for Unplaceable {

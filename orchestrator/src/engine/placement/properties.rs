@@ -17,7 +17,7 @@ use super::{Placer, place};
 use crate::engine::command::{Command, Stamped};
 use crate::engine::model::Ranges;
 use crate::engine::plan::{Change, Plan, Planned};
-use crate::engine::{Outcome, Reason, State, apply};
+use crate::engine::{Outcome, Reason, STATE_VERSION, State, apply};
 
 #[derive(Debug, Clone)]
 struct Host {
@@ -96,6 +96,7 @@ fn cluster(hosts: &[Host], services: &[ServiceSpec], tasks: &[(usize, usize)]) -
         node_prefix: 28,
     };
     say(Command::Bootstrap { cluster: ClusterId(1), ranges });
+    say(Command::RaiseVersion { to: STATE_VERSION });
     for (index, host) in hosts.iter().enumerate() {
         say(Command::RegisterNode { info: info(index, host) });
         if !host.engine_works {

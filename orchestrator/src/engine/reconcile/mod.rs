@@ -7,9 +7,11 @@ mod order;
 mod reap;
 mod removal;
 mod replicas;
+mod rollout;
+mod slots;
 mod strangers;
 
-use proto::id::{NodeId, ServiceKey, ServiceName, Slot};
+use proto::id::{NodeId, ProjectName, ServiceKey, ServiceName, Slot};
 use proto::revision::Time;
 use std::collections::BTreeSet;
 
@@ -23,7 +25,7 @@ use super::state::apply::address_free_at;
 
 pub use order::{blocking_gates, is_condition_met};
 pub use reap::BLOB_KEPT_MS;
-pub use replicas::slot_order;
+pub use slots::{SlotProgress, progress, slot_order};
 
 /// Changes in one plan at most: keeps its log entry well below the limit. The rest follows in the next.
 const PLAN_MAX_CHANGES: usize = 2_000;
@@ -34,6 +36,7 @@ pub fn reconcile(state: &State, leases: &Leases, now: Time) -> Plan {
     liveness::pass(&mut draft, leases, now);
     strangers::pass(&mut draft);
     order::pass(&mut draft);
+    rollout::pass(&mut draft, now);
     replicas::pass(&mut draft);
     removal::pass(&mut draft);
     reap::pass(&mut draft, now);
@@ -43,9 +46,10 @@ pub fn reconcile(state: &State, leases: &Leases, now: Time) -> Plan {
 /// When reconcile could change its mind although nothing is applied; `None`: never.
 pub fn next_deadline(state: &State, leases: &Leases, now: Time) -> Option<Time> {
     let lease = liveness::next_deadline(state, leases, now);
+    let rollout = rollout::next_deadline(state, now);
     let reap = reap::next_deadline(state, now);
     let address = state.nodes().filter_map(|n| address_free_at(state, n, now)).min();
-    [lease, reap, address].into_iter().flatten().min()
+    [lease, rollout, reap, address].into_iter().flatten().min()
 }
 
 /// A plan in the making: what the passes share.
@@ -56,6 +60,8 @@ struct Draft<'a> {
     opened: BTreeSet<(ServiceKey, ServiceName)>,
     /// Nodes that this plan marks: their tasks are judged by the next.
     marked: BTreeSet<NodeId>,
+    /// Projects that this plan takes back to an earlier release: the next plan sees what they then are.
+    turning: BTreeSet<ProjectName>,
     plan: Plan,
 }
 
@@ -68,6 +74,7 @@ impl<'a> Draft<'a> {
             placer: Placer::new(state, now),
             opened: BTreeSet::new(),
             marked: BTreeSet::new(),
+            turning: BTreeSet::new(),
             plan: Plan { base: state.revision(), ..Plan::default() },
         }
     }
@@ -76,6 +83,12 @@ impl<'a> Draft<'a> {
         if !self.is_full() {
             self.plan.changes.push(Planned { change, requires, reason });
         }
+    }
+
+    fn requires_node(&self, service: &Service, node: NodeId) -> Vec<Requires> {
+        let mut requires = vec![Requires::Service(service.key.clone(), service.modified)];
+        requires.extend(self.state.node(node).map(|host| Requires::Node(node, host.modified)));
+        requires
     }
 
     /// What else there is to do comes in the next plan.

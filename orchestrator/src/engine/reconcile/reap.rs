@@ -37,5 +37,7 @@ fn referenced(state: &State) -> BTreeSet<BlobDigest> {
     let of_tasks = state.tasks().flat_map(|t| t.container.files.iter());
     let of_releases = state.projects().flat_map(|p| p.releases.iter()).flat_map(|r| r.spec.services.values());
     let of_releases = of_releases.flat_map(|s| s.container.files.iter());
-    of_tasks.chain(of_releases).map(|f| f.digest.clone()).collect()
+    let gone_back_to = state.services().filter_map(|s| s.rollout.as_ref()?.from.as_ref());
+    let gone_back_to = gone_back_to.flat_map(|from| from.spec.container.files.iter());
+    of_tasks.chain(of_releases).chain(gone_back_to).map(|f| f.digest.clone()).collect()
 }

@@ -37,7 +37,7 @@ fn remove_service(draft: &mut Draft<'_>, service: &Service) {
     let reason = if deleted { Reason::ProjectDeleted } else { Reason::ServiceRemoved };
     for task in state.tasks_of(&service.key).filter(|t| t.is_wanted()) {
         let requires = vec![Requires::Service(service.key.clone(), service.modified)];
-        draft.change(Change::StopTask { task: task.id }, requires, reason.clone());
+        draft.change(Change::StopTask { task: task.id, drain_ms: 0 }, requires, reason.clone());
     }
 }
 

@@ -20,6 +20,7 @@ pub fn violations(state: &State) -> Vec<String> {
     services_belong(state, &mut found);
     histories_are_bounded(state, &mut found);
     nothing_is_from_the_future(state, &mut found);
+    rollouts_are_sound(state, &mut found);
     found
 }
 
@@ -39,7 +40,7 @@ fn tasks_belong(state: &State, found: &mut Vec<String>) {
 
 fn slots_hold_at_most_one_task_of_a_spec(state: &State, found: &mut Vec<String>) {
     let mut seen = BTreeMap::new();
-    for task in state.tasks().filter(|t| t.desired == Desired::Run) {
+    for task in state.tasks().filter(|t| t.is_wanted()) {
         // A replacement of a lost task shares its slot and spec, but not its node.
         let key = (&task.service, task.slot, &task.spec_hash, task.node);
         if let Some(other) = seen.insert(key, task.id) {
@@ -89,7 +90,8 @@ fn indexes_match(state: &State, found: &mut Vec<String>) {
 
 fn host_ports_are_unique(state: &State, found: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
-    for task in state.tasks() {
+    // One that is only prepared, or was when it was asked to stop, binds nothing.
+    for task in state.tasks().filter(|t| t.succeeds.is_none()) {
         for port in task.host_ports.iter().filter(|p| p.published != 0) {
             if !seen.insert((task.node, port.host_ip, port.protocol, port.published)) {
                 found.push(format!("{} shares host port {} on {}", task.id, port.published, task.node));
@@ -132,5 +134,29 @@ fn nothing_is_from_the_future(state: &State, found: &mut Vec<String>) {
     ];
     if newest.into_iter().flatten().any(|modified| modified > state.revision()) {
         found.push("an object was modified after the present revision".to_owned());
+    }
+}
+
+fn rollouts_are_sound(state: &State, found: &mut Vec<String>) {
+    for task in state.tasks() {
+        if task.is_prepared_only() != task.succeeds.is_some() && task.is_wanted() {
+            found.push(format!("{} is prepared for the place of nobody, or runs in that of somebody", task.id));
+        }
+        if task.ready_since.is_some() && !task.status.is_ready() {
+            found.push(format!("{} is dated ready and is not", task.id));
+        }
+        if task.drain_ms > 0 && task.desired != Desired::Stop {
+            found.push(format!("{} drains and is not to stop", task.id));
+        }
+    }
+    for service in state.services() {
+        let Some(rollout) = &service.rollout else { continue };
+        let of_project = state.project(&service.key.project).map_or(0, |p| p.release);
+        if rollout.to != service.generation || rollout.release > of_project {
+            found.push(format!("the rollout of {} is of another generation or release", service.key));
+        }
+        if rollout.is_done() && !rollout.failed.is_empty() {
+            found.push(format!("the rollout of {} is done and has failed slots", service.key));
+        }
     }
 }

@@ -19,7 +19,11 @@ use super::model::{Blob, Event, Node, Project, Ranges, Service, Task, Usage, Vol
 use clients::Clients;
 
 /// The newest version of State that this program understands.
-pub const STATE_VERSION: u32 = 1;
+pub const STATE_VERSION: u32 = 2;
+/// The version of a State before its first command. The leader raises it: the log says from where on.
+const FIRST_VERSION: u32 = 1;
+/// The version that knows rollouts.
+const ROLLOUTS: u32 = 2;
 
 /// Everything that is true, as of one revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,7 +61,7 @@ impl State {
     /// Before the first command.
     pub fn empty() -> State {
         State {
-            version: STATE_VERSION,
+            version: FIRST_VERSION,
             cluster: None,
             ranges: None,
             epoch: Epoch(1),
@@ -234,6 +238,10 @@ impl State {
         (from - (number + 1), (from..).zip(kept))
     }
 
+    fn has_rollouts(&self) -> bool {
+        self.version >= ROLLOUTS
+    }
+
     fn uid(&self) -> Uid {
         Uid { epoch: self.epoch, created: self.revision }
     }
@@ -262,8 +270,12 @@ impl State {
         let Some(task) = self.tasks.remove(&id) else { return };
         self.by_service.remove(&(task.service.clone(), task.slot, id));
         self.by_node.remove(&(task.node, id));
+        // A node without tasks has no entry, as in an index that is derived anew.
         if let Some(usage) = self.usage.get_mut(&task.node) {
             usage.release(&task);
+            if usage.tasks == 0 {
+                self.usage.remove(&task.node);
+            }
         }
         for address in &task.addresses {
             self.by_address.remove(address);

@@ -94,6 +94,11 @@ fn fixtures() -> Vec<Fixture> {
     for (_, command) in sample::every_command() {
         apply(&mut used, &Stamped { at: Time(1_000), wall: Wall(2_000), request: Some(REQUEST), command });
     }
+    let mut updating = State::empty();
+    for command in sample::history_with_a_rollout() {
+        apply(&mut updating, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
+    }
+    assert!(updating.services().any(|s| s.rollout.is_some()), "the fixture has what it is for");
     let batch = Batch {
         version: 1,
         at: Time(1_000),
@@ -107,8 +112,10 @@ fn fixtures() -> Vec<Fixture> {
         entry("batch", EntryPayload::Normal(batch)),
         snapshot("empty", State::empty()),
         snapshot("used", used),
+        snapshot("updating-2", updating),
     ];
-    all.extend(sample::every_command().into_iter().map(|(name, c)| command(name, c)));
+    let commands = sample::every_command().into_iter().chain(sample::commands_of_version_2());
+    all.extend(commands.map(|(name, c)| command(name, c)));
     all
 }
 

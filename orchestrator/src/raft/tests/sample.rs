@@ -13,7 +13,7 @@ use proto::task_state::{Health, Phase, TaskStatus};
 
 use crate::engine::model::{Content, Ranges, VolumeKey};
 use crate::engine::plan::{Change, Plan, Planned, Requires};
-use crate::engine::{Command, Outcome, Reason, State};
+use crate::engine::{Command, Outcome, Reason, State, Steer};
 
 fn digest(n: u64) -> BlobDigest {
     BlobDigest(format!("{n:064x}"))
@@ -56,6 +56,77 @@ pub(super) fn every_command() -> Vec<(&'static str, Command)> {
         ("report-conditions", Command::ReportConditions { node: NodeId(1), conditions: NodeConditions::default() }),
         ("apply-plan", Command::ApplyPlan { plan: plan() }),
     ]
+}
+
+/// What State version 2 brought, under the names of its fixtures.
+pub(super) fn commands_of_version_2() -> Vec<(&'static str, Command)> {
+    let changed = Command::PutProject { spec: Box::new(changed_project()), expected_release: None, prune: false };
+    vec![
+        ("raise-version", Command::RaiseVersion { to: 2 }),
+        ("put-project-2", changed),
+        ("steer-rollout", Command::SteerRollout { service: key(), how: Steer::Undo { to: Some(3) } }),
+        ("apply-plan-2", Command::ApplyPlan { plan: plan_of_version_2() }),
+    ]
+}
+
+/// A project in the middle of an update of which one slot failed.
+pub(super) fn history_with_a_rollout() -> Vec<Command> {
+    let put = |spec| Command::PutProject { spec: Box::new(spec), expected_release: None, prune: false };
+    let plan = |changes: Vec<Change>| {
+        let changes =
+            changes.into_iter().map(|change| Planned { change, requires: Vec::new(), reason: Reason::SlotEmpty });
+        Command::ApplyPlan { plan: Plan { base: Revision(1), changes: changes.collect(), unplaced: Vec::new() } }
+    };
+    let create = || Change::CreateTask { service: key(), slot: Slot(1), node: NodeId(1) };
+    let reported = |task, status| Command::ReportStatuses { node: NodeId(1), reports: vec![(TaskId(task), status)] };
+    let ended =
+        TaskStatus { exit_code: Some(1), last_log: vec!["panicked".to_owned()], phase: Phase::Exited, ..status() };
+    vec![
+        Command::Bootstrap { cluster: ClusterId(7), ranges: ranges() },
+        Command::RaiseVersion { to: 2 },
+        Command::RegisterNode { info: node() },
+        put(project()),
+        plan(vec![create()]),
+        reported(1, status()),
+        put(changed_project()),
+        plan(vec![create()]),
+        reported(2, TaskStatus { health: Health::None, ..ended }),
+        plan(vec![
+            Change::FailSlot { service: key(), slot: Slot(1), task: Some(TaskId(2)), cause: "exit code 1".to_owned() },
+            Change::HoldSlot { service: key(), slot: Slot(1) },
+            Change::PauseRollout { service: key() },
+            Change::StopTask { task: TaskId(1), drain_ms: 2_000 },
+        ]),
+    ]
+}
+
+fn changed_project() -> ProjectSpec {
+    let mut spec = project();
+    for service in spec.services.values_mut() {
+        Arc::make_mut(&mut service.container).image = "web:2".to_owned();
+        service.update.monitor_ms = 1_000;
+        service.drain_ms = 500;
+    }
+    spec
+}
+
+/// One of each change that came with version 2.
+fn plan_of_version_2() -> Plan {
+    let service = key();
+    let slot = Slot(2);
+    let changes = vec![
+        Change::PrepareTask { service: service.clone(), slot, node: NodeId(1), succeeds: TaskId(4) },
+        Change::RunTask { task: TaskId(5) },
+        Change::StopTask { task: TaskId(4), drain_ms: 2_000 },
+        Change::FailSlot { service: service.clone(), slot, task: Some(TaskId(5)), cause: "exit code 1".to_owned() },
+        Change::HoldSlot { service: service.clone(), slot },
+        Change::RollBack { service: service.clone() },
+        Change::PauseRollout { service: service.clone() },
+        Change::FailRollout { service: service.clone() },
+        Change::FinishRollout { service },
+    ];
+    let planned = changes.into_iter().map(|change| Planned { change, requires: Vec::new(), reason: Reason::AllDone });
+    Plan { base: Revision(9), changes: planned.collect(), unplaced: Vec::new() }
 }
 
 fn key() -> ServiceKey {
@@ -112,7 +183,7 @@ fn plan() -> Plan {
     let (service, volume) = (key(), VolumeKey { project: key().project, name: "data".to_owned(), node: NodeId(1) });
     let changes = vec![
         Change::CreateTask { service: service.clone(), slot: Slot(1), node: NodeId(1) },
-        Change::StopTask { task: TaskId(4) },
+        Change::StopTask { task: TaskId(4), drain_ms: 0 },
         Change::LatchGate { service: service.clone(), dependency: service.service.clone() },
         Change::MarkDown { node: NodeId(1) },
         Change::MarkUp { node: NodeId(1) },

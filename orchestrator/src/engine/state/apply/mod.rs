@@ -6,13 +6,15 @@ mod conditions;
 mod node;
 mod plan;
 mod project;
+mod rollout;
 mod status;
+mod version;
 
 pub(crate) use plan::{address_free_at, has_free_address};
 pub(crate) use status::exit_words;
 
+use super::State;
 use super::clients::Recall;
-use super::{STATE_VERSION, State};
 use crate::engine::command::{Command, Stamped};
 use crate::engine::model::Blob;
 use crate::engine::outcome::{Outcome, Rejection};
@@ -43,6 +45,9 @@ pub fn apply(state: &mut State, stamped: &Stamped) -> Outcome {
 }
 
 fn dispatch(state: &mut State, command: &Command) -> Outcome {
+    if let Command::RaiseVersion { to } = command {
+        return version::raise(state, *to);
+    }
     if command.version() > state.version {
         return Outcome::Rejected(Rejection::TooNew { needed: command.version(), present: state.version });
     }
@@ -51,7 +56,6 @@ fn dispatch(state: &mut State, command: &Command) -> Outcome {
             if state.cluster.is_some() {
                 return Outcome::Rejected(Rejection::AlreadyBootstrapped);
             }
-            state.version = STATE_VERSION;
             state.cluster = Some(*cluster);
             state.ranges = Some(*ranges);
             done(state, true)
@@ -71,6 +75,9 @@ fn dispatch(state: &mut State, command: &Command) -> Outcome {
         Command::DeleteProject { project, volumes } => project::delete(state, project, *volumes),
         Command::DeleteService { service } => project::delete_service(state, service),
         Command::ScaleService { service, replicas } => project::scale(state, service, *replicas),
+        Command::SteerRollout { service, how } => rollout::steer(state, service, *how),
+        // Taken before the version was compared.
+        Command::RaiseVersion { .. } => done(state, false),
         Command::RegisterNode { info } => node::register(state, info),
         Command::ReportStatuses { node, reports } => status::report(state, *node, reports),
         Command::ReportConditions { node, conditions } => conditions::report(state, *node, conditions),

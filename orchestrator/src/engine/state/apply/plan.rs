@@ -7,7 +7,7 @@ use proto::task_state::TaskStatus;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::State;
+use super::{State, rollout};
 use crate::engine::model::network::task_hosts;
 use crate::engine::model::{Node, Reachability, Service, Task, Volume, VolumeKey};
 use crate::engine::outcome::Outcome;
@@ -46,8 +46,18 @@ fn holds(state: &State, requires: &Requires) -> bool {
 fn make(state: &mut State, planned: &Planned) -> Result<(), Refused> {
     let reason = &planned.reason;
     match &planned.change {
-        Change::CreateTask { service, slot, node } => create_task(state, service, *slot, *node, reason),
-        Change::StopTask { task } => stop_task(state, *task, reason),
+        Change::CreateTask { service, slot, node } => create_task(state, service, *slot, *node, None, reason),
+        Change::PrepareTask { service, slot, node, succeeds } => {
+            create_task(state, service, *slot, *node, Some(*succeeds), reason)
+        }
+        Change::RunTask { task } => run_task(state, *task, reason),
+        Change::StopTask { task, drain_ms } => stop_task(state, *task, *drain_ms, reason),
+        Change::FailSlot { service, slot, task, cause } => rollout::fail_slot(state, service, *slot, *task, cause),
+        Change::HoldSlot { service, slot } => rollout::hold_slot(state, service, *slot, reason),
+        Change::RollBack { service } => rollout::roll_back(state, service, reason),
+        Change::PauseRollout { service } => rollout::pause(state, service, reason),
+        Change::FailRollout { service } => rollout::fail(state, service, reason),
+        Change::FinishRollout { service } => rollout::finish(state, service, reason),
         Change::LatchGate { service, dependency } => latch_gate(state, service, dependency, reason),
         Change::MarkDown { node } => mark(state, *node, false, reason),
         Change::MarkUp { node } => mark(state, *node, true, reason),
@@ -60,7 +70,15 @@ fn make(state: &mut State, planned: &Planned) -> Result<(), Refused> {
     }
 }
 
-fn create_task(state: &mut State, key: &ServiceKey, slot: Slot, node: NodeId, reason: &Reason) -> Result<(), Refused> {
+/// `succeeds`: the task whose place it takes; until that has stopped it is only prepared.
+fn create_task(
+    state: &mut State,
+    key: &ServiceKey,
+    slot: Slot,
+    node: NodeId,
+    succeeds: Option<TaskId>,
+    reason: &Reason,
+) -> Result<(), Refused> {
     let service = state.services.get(key).cloned().ok_or("its service is gone")?;
     let host = state.nodes.get(&node).cloned().ok_or("its node is gone")?;
     if service.removing {
@@ -70,7 +88,11 @@ fn create_task(state: &mut State, key: &ServiceKey, slot: Slot, node: NodeId, re
     if filled {
         return Err("the slot has a task already");
     }
-    if placement::fits_now(state, &service, &host).is_err() {
+    let before = succeeds.and_then(|id| state.tasks.get(&id));
+    if succeeds.is_some() && before.is_none() {
+        return Err("what it takes the place of is gone already");
+    }
+    if placement::fits_now(state, &service, &host, before.map(|t| &**t)).is_err() {
         return Err("the node cannot hold it any more");
     }
     let (address, last_host) = free_address(state, &host).ok_or("the node's subnet has no free address")?;
@@ -86,8 +108,10 @@ fn create_task(state: &mut State, key: &ServiceKey, slot: Slot, node: NodeId, re
     let id = TaskId(state.next_task);
     state.next_task += 1;
     let task = new_task(state, id, &service, slot, node, address);
-    state.insert_task(task);
+    let desired = if succeeds.is_some() { Desired::Prepare } else { Desired::Run };
+    state.insert_task(Task { desired, succeeds, ..task });
     state.record(subject, "task-created", text);
+    rollout::slot_placed(state, key, slot);
     Ok(())
 }
 
@@ -111,6 +135,11 @@ fn new_task(state: &State, id: TaskId, service: &Service, slot: Slot, node: Node
         created: state.clock,
         was_ready: false,
         modified: state.revision,
+        ready_since: None,
+        phase_since: if state.has_rollouts() { state.clock } else { Time::default() },
+        setback: None,
+        drain_ms: 0,
+        succeeds: None,
     }
 }
 
@@ -167,13 +196,28 @@ fn create_volumes(state: &mut State, service: &Service, node: NodeId) {
     }
 }
 
-fn stop_task(state: &mut State, id: TaskId, reason: &Reason) -> Result<(), Refused> {
+fn run_task(state: &mut State, id: TaskId, reason: &Reason) -> Result<(), Refused> {
+    let task = state.tasks.get(&id).ok_or("it is gone already")?;
+    if !task.is_prepared_only() {
+        return Err("it is not being prepared");
+    }
+    let mut task = (**task).clone();
+    task.desired = Desired::Run;
+    task.succeeds = None;
+    task.modified = state.revision;
+    state.record(format!("{}.{}", task.service, task.slot), "task-starting", reason.to_string());
+    state.tasks.insert(id, Arc::new(task));
+    Ok(())
+}
+
+fn stop_task(state: &mut State, id: TaskId, drain_ms: u64, reason: &Reason) -> Result<(), Refused> {
     let task = state.tasks.get(&id).ok_or("it is gone already")?;
     if !task.is_wanted() {
         return Err("it is stopping already");
     }
     let mut task = (**task).clone();
     task.desired = Desired::Stop;
+    task.drain_ms = drain_ms;
     task.modified = state.revision;
     state.record(format!("{}.{}", task.service, task.slot), "task-stopping", reason.to_string());
     state.tasks.insert(id, Arc::new(task));

@@ -6,10 +6,10 @@ use proto::spec::{ProjectSpec, ServiceSpec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{State, done};
+use super::{State, done, rollout};
 use crate::engine::admission;
 use crate::engine::model::service::{replacement_hash, volumes_used};
-use crate::engine::model::{Deletion, Project, Release, Service, Volume};
+use crate::engine::model::{Deletion, Origin, Project, Release, Service, StopFirst, Volume};
 use crate::engine::outcome::{FieldProblem, Outcome, Rejection, ServiceChange};
 
 /// Creates a project or changes it.
@@ -19,17 +19,52 @@ pub(super) fn put(state: &mut State, spec: &ProjectSpec, expected: Option<u64>, 
         return Outcome::Rejected(refusal);
     }
     let (spec, notices) = with_kept_services(present.as_deref(), spec, prune);
+    put_whole(state, present.as_deref(), Made { spec, origin: Origin::Applied, notices })
+}
+
+/// A release in the making.
+pub(super) struct Made {
+    pub(super) spec: ProjectSpec,
+    pub(super) origin: Origin,
+    pub(super) notices: Vec<String>,
+}
+
+/// The next release, unless it is what the present one is.
+pub(super) fn put_whole(state: &mut State, present: Option<&Project>, made: Made) -> Outcome {
+    let Made { spec, origin, mut notices } = made;
     let problems = admission::admit(state, &spec);
     if !problems.is_empty() {
         return Outcome::Rejected(Rejection::Inadmissible(problems));
     }
-    let services = put_services(state, &spec);
-    let unchanged = present.as_ref().is_some_and(|p| **p.spec() == spec);
+    let services = put_services(state, &spec, next_release(present));
+    notices.extend(stopping_first(state, &spec, &services));
+    let name = spec.name.clone();
+    let unchanged = present.is_some_and(|p| **p.spec() == spec);
     if !unchanged {
-        put_release(state, present.as_deref(), spec.clone());
+        let noted = state.projects.get(&name).cloned();
+        put_release(state, noted.as_deref(), spec, origin);
     }
-    let release = state.projects.get(&spec.name).map_or(0, |p| p.release);
+    let release = state.projects.get(&name).map_or(0, |p| p.release);
     Outcome::Project { revision: state.revision, release, changed: !unchanged, services, notices }
+}
+
+/// Which of the replaced services cannot serve without a gap, and why.
+fn stopping_first(state: &State, spec: &ProjectSpec, changes: &[(ServiceName, ServiceChange)]) -> Vec<String> {
+    let replaced = changes.iter().filter(|(_, change)| *change == ServiceChange::Replaced && state.has_rollouts());
+    let told = replaced.filter_map(|(name, _)| {
+        let key = ServiceKey { project: spec.name.clone(), service: name.clone() };
+        match state.services.get(&key)?.stop_first()? {
+            StopFirst::Asked => None,
+            because => Some(format!(
+                "service `{name}` stops first: its old container stops before the new one starts, because {because}"
+            )),
+        }
+    });
+    told.collect()
+}
+
+fn next_release(present: Option<&Project>) -> u64 {
+    present.map_or(1, |p| p.release + 1)
 }
 
 fn refuse_put(present: Option<&Project>, spec: &ProjectSpec, expected: Option<u64>) -> Option<Rejection> {
@@ -66,11 +101,11 @@ fn with_kept_services(present: Option<&Project>, spec: &ProjectSpec, prune: bool
     (whole, notices)
 }
 
-fn put_services(state: &mut State, spec: &ProjectSpec) -> Vec<(ServiceName, ServiceChange)> {
+fn put_services(state: &mut State, spec: &ProjectSpec, release: u64) -> Vec<(ServiceName, ServiceChange)> {
     let mut changes = BTreeMap::new();
     for (name, wanted) in &spec.services {
         let key = ServiceKey { project: spec.name.clone(), service: name.clone() };
-        changes.insert(name.clone(), put_service(state, key, wanted, spec));
+        changes.insert(name.clone(), put_service(state, key, wanted, spec, release));
     }
     let surplus: Vec<Arc<Service>> =
         state.services_of(&spec.name).filter(|s| !spec.services.contains_key(&s.key.service)).cloned().collect();
@@ -83,7 +118,13 @@ fn put_services(state: &mut State, spec: &ProjectSpec) -> Vec<(ServiceName, Serv
     changes.into_iter().collect()
 }
 
-fn put_service(state: &mut State, key: ServiceKey, wanted: &ServiceSpec, project: &ProjectSpec) -> ServiceChange {
+fn put_service(
+    state: &mut State,
+    key: ServiceKey,
+    wanted: &ServiceSpec,
+    project: &ProjectSpec,
+    release: u64,
+) -> ServiceChange {
     let volumes = volumes_used(wanted, &project.volumes);
     let spec_hash = replacement_hash(wanted, &volumes);
     let present = state.services.get(&key).cloned();
@@ -97,6 +138,11 @@ fn put_service(state: &mut State, key: ServiceKey, wanted: &ServiceSpec, project
     let fresh = matches!(change, ServiceChange::Created | ServiceChange::Replaced);
     let mut gates = present.as_ref().filter(|_| !fresh).map(|p| p.gates.clone()).unwrap_or_default();
     gates.retain(|dependency, _| wanted.depends_on.contains_key(dependency));
+    let replaces = change == ServiceChange::Replaced;
+    let rollout = present.as_ref().and_then(|p| rollout::begun(state, p, &spec_hash, replaces, release));
+    if let Some(present) = present.as_ref().filter(|_| replaces) {
+        rollout::note_superseded(state, present);
+    }
     let service = Service {
         uid: present.as_ref().map_or(state.uid(), |p| p.uid),
         spec: Arc::new(wanted.clone()),
@@ -104,6 +150,7 @@ fn put_service(state: &mut State, key: ServiceKey, wanted: &ServiceSpec, project
         generation: present.as_ref().map_or(1, |p| p.generation + u64::from(fresh)),
         spec_hash,
         gates,
+        rollout,
         removing: false,
         created_at: present.as_ref().map_or(state.wall, |p| p.created_at),
         modified: state.revision,
@@ -118,11 +165,11 @@ fn put_service(state: &mut State, key: ServiceKey, wanted: &ServiceSpec, project
     change
 }
 
-fn put_release(state: &mut State, present: Option<&Project>, spec: ProjectSpec) {
-    let number = present.map_or(1, |p| p.release + 1);
+pub(super) fn put_release(state: &mut State, present: Option<&Project>, spec: ProjectSpec, origin: Origin) {
+    let number = next_release(present);
     let mut releases = present.map(|p| p.releases.clone()).unwrap_or_default();
     let name = spec.name.clone();
-    releases.push(Release { number, at: state.wall, spec: Arc::new(spec) });
+    releases.push(Release { number, at: state.wall, spec: Arc::new(spec), origin, outcomes: BTreeMap::new() });
     if releases.len() > RELEASES_KEPT {
         releases.remove(0);
     }
@@ -202,8 +249,13 @@ pub(super) fn delete_service(state: &mut State, key: &ServiceKey) -> Outcome {
     mark_removing(state, &service);
     let mut spec = (**project.spec()).clone();
     spec.services.remove(&key.service);
-    put_release(state, Some(&project), spec);
+    put_release(state, Some(&project), spec, origin(state, Origin::ServiceDeleted { service: key.service.clone() }));
     done(state, true)
+}
+
+/// Releases had no origin before rollouts were known.
+fn origin(state: &State, origin: Origin) -> Origin {
+    if state.has_rollouts() { origin } else { Origin::Applied }
 }
 
 /// Sets the number of replicas, as a release of its own.
@@ -230,12 +282,30 @@ pub(super) fn scale(state: &mut State, key: &ServiceKey, replicas: u32) -> Outco
     if !problems.is_empty() {
         return Outcome::Rejected(Rejection::Inadmissible(problems));
     }
-    put_services(state, &spec);
-    put_release(state, Some(&project), spec);
+    put_services(state, &spec, next_release(Some(&project)));
+    rescale(state, key, &service, replicas);
+    let origin = origin(state, Origin::Scaled { service: key.service.clone(), replicas });
+    put_release(state, Some(&project), spec, origin);
     done(state, true)
 }
 
-fn present(state: &State, key: &ServiceKey) -> Option<(Arc<Project>, Arc<Service>)> {
+/// A number set by hand outlasts a change that is taken back: it is no part of the change.
+fn rescale(state: &mut State, key: &ServiceKey, before: &Service, replicas: u32) {
+    let Some(mut service) = state.services.get(key).map(|s| (**s).clone()) else { return };
+    service.rollout = before.rollout.clone();
+    if let Some(rollout) = &mut service.rollout {
+        rollout.failed.retain(|slot, _| slot.0 <= replicas);
+        rollout.unplaced.retain(|slot, _| slot.0 <= replicas);
+    }
+    if let Some(from) = service.rollout.as_mut().and_then(|r| r.from.as_mut()) {
+        let mut earlier = (**from).clone();
+        Arc::make_mut(&mut earlier.spec).replicas = replicas;
+        *from = Arc::new(earlier);
+    }
+    state.services.insert(key.clone(), Arc::new(service));
+}
+
+pub(super) fn present(state: &State, key: &ServiceKey) -> Option<(Arc<Project>, Arc<Service>)> {
     let project = state.projects.get(&key.project).filter(|p| p.deletion.is_none())?;
     Some((project.clone(), state.services.get(key)?.clone()))
 }

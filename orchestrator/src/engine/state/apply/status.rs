@@ -5,9 +5,12 @@ use proto::id::{NodeId, TaskId};
 use proto::task_state::{Health, Phase, TaskStatus};
 use std::sync::Arc;
 
-use super::{State, done};
-use crate::engine::model::Task;
+use super::{State, done, rollout};
+use crate::engine::model::{Setback, Task};
 use crate::engine::outcome::Outcome;
+
+/// Failures in a row to prepare or start a container, after which it is said to have failed: one may be the registry's.
+const PREPARES_TRIED: u32 = 3;
 
 /// Joins each report with what is known. A confirmed stop ends a task that was asked to stop.
 pub(super) fn report(state: &mut State, node: NodeId, reports: &[(TaskId, TaskStatus)]) -> Outcome {
@@ -19,6 +22,7 @@ pub(super) fn report(state: &mut State, node: NodeId, reports: &[(TaskId, TaskSt
         }
         changed = true;
         tell(state, &known, status);
+        rollout::log_came(state, &known, status);
         if status.phase == Phase::Stopped && known.desired == Desired::Stop {
             state.remove_task(*id);
             continue;
@@ -26,10 +30,58 @@ pub(super) fn report(state: &mut State, node: NodeId, reports: &[(TaskId, TaskSt
         let mut task = (*known).clone();
         task.status = status.clone();
         task.was_ready |= status.is_ready();
+        if state.has_rollouts() {
+            date(state, &mut task, &known.status);
+        }
         task.modified = state.revision;
         state.tasks.insert(*id, Arc::new(task));
     }
     done(state, changed)
+}
+
+/// Since when it is as it is, and what went wrong with it.
+fn date(state: &State, task: &mut Task, before: &TaskStatus) {
+    let status = &task.status;
+    let goes_on = status.incarnation == before.incarnation || is_same_process(before, status);
+    task.ready_since = match (status.is_ready(), task.ready_since) {
+        (false, _) => None,
+        (true, Some(since)) if goes_on && before.is_ready() => Some(since),
+        (true, _) => Some(state.clock),
+    };
+    if (before.incarnation, before.phase) != (status.incarnation, status.phase) {
+        task.phase_since = state.clock;
+    }
+    // What is told of a lost node tells of its loss.
+    let is_heard = state.node(task.node).is_some_and(|n| n.is_up());
+    if let Some(cause) = setback(before, task).filter(|_| is_heard && task.is_wanted()) {
+        let (incarnation, log) = (status.incarnation, status.last_log.clone());
+        task.setback = Some(Arc::new(Setback { revision: state.revision, incarnation, cause, log }));
+    } else if let Some(known) = task.setback.as_ref().filter(|s| s.log.is_empty() && !status.last_log.is_empty()) {
+        task.setback = Some(Arc::new(Setback { log: status.last_log.clone(), ..(**known).clone() }));
+    }
+}
+
+/// An agent that lost its memory counts on and finds the same process.
+fn is_same_process(before: &TaskStatus, status: &TaskStatus) -> bool {
+    let is_known = !before.container_id.is_empty() && before.started_at.is_some();
+    is_known && (&before.container_id, before.started_at) == (&status.container_id, status.started_at)
+}
+
+/// What went wrong between two observations, in words.
+fn setback(before: &TaskStatus, task: &Task) -> Option<String> {
+    let status = &task.status;
+    let moved = (before.incarnation, before.phase) != (status.incarnation, status.phase);
+    match status.phase {
+        Phase::Exited if moved && !task.is_complete() => Some(exit_words(status)),
+        Phase::Failed if status.failures_in_a_row >= PREPARES_TRIED => Some(status.message.clone()),
+        Phase::Running if status.health == Health::Unhealthy && before.health != Health::Unhealthy => {
+            Some(format!("its health check fails: {}", status.message))
+        }
+        _ if before.phase == Phase::Running && moved && !is_same_process(before, status) => {
+            (status.incarnation > before.incarnation).then(|| "its process ended and was started again".to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn tell(state: &mut State, task: &Task, status: &TaskStatus) {

@@ -1,0 +1,33 @@
+//! A newer version of State: what earlier ones did not keep is filled in once, the same on every server.
+
+use proto::revision::Time;
+use std::sync::Arc;
+
+use super::{State, done, rollout};
+use crate::engine::model::Task;
+use crate::engine::outcome::{Outcome, Rejection};
+use crate::engine::state::STATE_VERSION;
+
+/// Raises the version. Never lowers it.
+pub(super) fn raise(state: &mut State, to: u32) -> Outcome {
+    if to > STATE_VERSION {
+        return Outcome::Rejected(Rejection::TooNew { needed: to, present: STATE_VERSION });
+    }
+    if to <= state.version {
+        return done(state, false);
+    }
+    state.version = to;
+    let now = state.clock;
+    let dated: Vec<Arc<Task>> = state.tasks.values().map(|t| Arc::new(dated(t, now))).collect();
+    for task in dated {
+        state.tasks.insert(task.id, task);
+    }
+    rollout::take_over(state);
+    done(state, true)
+}
+
+/// Since when a task is as it is was not kept before version 2: since now.
+fn dated(task: &Task, now: Time) -> Task {
+    let ready_since = task.status.is_ready().then_some(now);
+    Task { ready_since, phase_since: now, ..task.clone() }
+}
