@@ -129,6 +129,9 @@ pub struct DevArgs {
     /// Go on in the background
     #[arg(long, short)]
     pub detach: bool,
+    /// If another build of ctl runs the cluster in the background, take its place; containers run on
+    #[arg(long, requires = "detach")]
+    pub upgrade: bool,
     /// How the cluster is named and run.
     #[command(flatten)]
     pub place: DevPlace,

@@ -18,6 +18,7 @@ use super::wait::{self, Ended, Watch};
 use crate::args::{DevArgs, DevCommand, DevDownArgs, DevPlace, ManifestArgs, Waiting};
 use crate::client::Client;
 use crate::dev::cluster::{self, Cluster, DevConfig};
+use crate::dev::daemon::Build;
 use crate::dev::home::Home;
 use crate::dev::{checks, daemon};
 use crate::exit::{Exit, Failure};
@@ -60,6 +61,9 @@ pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure>
     // A manifest with problems is told before anything is made.
     let loaded = manifest(session, args)?;
     checks::root()?;
+    if args.upgrade {
+        upgrade(session, &home, &config).await?;
+    }
     if home.holder().is_some()
         && let Some(client) = daemon::ready_unless_gone(&home, &config).await?
     {
@@ -82,6 +86,25 @@ pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure>
         return beside(session, &client, loaded, true, Some(started)).await;
     }
     foreground(session, &home, config, loaded).await
+}
+
+/// Ends another build that runs the cluster in the background, so that this one takes its place. Containers run on, and
+/// are adopted; names and published ports are away until then.
+async fn upgrade(session: &mut Session, home: &Home, config: &DevConfig) -> Result<(), Failure> {
+    let Some(id) = home.holder() else { return Ok(()) };
+    let name = &config.name;
+    match daemon::build_of(id) {
+        None | Some(Build::Ours) => Ok(()),
+        Some(Build::Another { background: false }) => {
+            let what =
+                format!("process {id} runs dev cluster `{name}` in a terminal, and stops its containers when it ends");
+            Err(Failure::refused(what).hint("end it there with Ctrl-C, then run this again"))
+        }
+        Some(Build::Another { background: true }) => {
+            session.terminal.say(&format!("another build runs dev cluster {}: taking its place", paint(BOLD, name)));
+            daemon::stop(home).await
+        }
+    }
 }
 
 fn config(session: &Session, place: &DevPlace, range: Option<String>) -> Result<DevConfig, Failure> {
