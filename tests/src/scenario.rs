@@ -486,6 +486,9 @@ fn service(options: &[&str]) -> Result<ServiceSpec, String> {
             "memory" => spec.reservations.memory_bytes = parse::<u64>(value)? << 20,
             "port" => spec.ports.push(port(value, PortMode::Ingress)?),
             "host-port" => spec.ports.push(port(value, PortMode::Host)?),
+            "alias" => {
+                spec.aliases.entry("default".to_owned()).or_default().insert(value.to_owned());
+            }
             "privileged" => container.isolation.privileged = parse(value)?,
             "cap-add" => container.isolation.cap_add.extend([value.to_owned()]),
             "platform" => container.platform = Some(value.to_owned()),

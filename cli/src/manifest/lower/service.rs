@@ -61,6 +61,7 @@ pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &D
     let restart = keys.take("restart");
     let container_name_at = keys.take("container_name").map(|f| f.at);
     let ports = ports::ports(cx, &mut keys);
+    let joined = networks::joined(cx, &mut keys, declared);
     let spec = ServiceSpec {
         container: Arc::new(ContainerSpec { limits: deploy.limits, kernel, ..container }),
         replicas: deploy.replicas,
@@ -70,7 +71,8 @@ pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &D
         expose: ports::expose(cx, &mut keys),
         depends_on: depends_on.iter().map(|(name, (dependency, _))| (name.clone(), *dependency)).collect(),
         reservations: deploy.reservations,
-        networks: networks::joined(cx, &mut keys, declared),
+        networks: joined.keys().cloned().collect(),
+        aliases: joined.into_iter().filter(|(_, aliases)| !aliases.is_empty()).collect(),
         ..ServiceSpec::default()
     };
     keys.finish(cx, keys::SERVICE);
