@@ -16,7 +16,6 @@ pub const SERVICE: NotYet = &[
     ("cpu_count", "it is for Windows containers: write `cpus`"),
     ("cpu_percent", "it is for Windows containers: write `cpus`"),
     ("credential_spec", "it is for Windows containers: remove it"),
-    ("dns", "names are answered by the cluster's own resolver: remove it"),
     ("external_links", "services of another project are reached as `SERVICE.PROJECT`: remove it"),
     ("gpus", "GPUs are not counted by nodes yet: give the device itself in `devices`, if its driver needs no more"),
     ("isolation", "it is for Windows containers: remove it"),
@@ -65,7 +64,6 @@ pub const DEPENDENCY: NotYet = &[];
 
 /// Long form of a service's `networks`.
 pub const SERVICE_NETWORK: NotYet = &[
-    ("aliases", "a service is reached under its own name only, for now"),
     ("driver_opts", "remove it"),
     ("gw_priority", "remove it"),
     ("interface_name", "remove it"),
@@ -78,16 +76,13 @@ pub const SERVICE_NETWORK: NotYet = &[
 
 /// Long form of a service's `volumes`.
 pub const MOUNT: NotYet = &[
-    ("consistency", "it has a meaning on Docker Desktop only: remove it"),
     ("image", "copy the files into the service's image"),
 ];
 /// `bind` of a mount.
-pub const MOUNT_BIND: NotYet = &[("propagation", "remove it"), ("recursive", "remove it")];
+pub const MOUNT_BIND: NotYet = &[("recursive", "remove it")];
 /// `volume` of a mount.
 pub const MOUNT_VOLUME: NotYet = &[
     ("labels", "write the labels under the top-level `volumes`"),
-    ("nocopy", "remove it"),
-    ("subpath", "mount the whole volume, or use a volume of its own"),
 ];
 
 /// Top-level `volumes`.

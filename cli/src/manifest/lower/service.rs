@@ -66,6 +66,7 @@ pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &D
     let restart = restart::restart(cx, &mut keys, deploy.restart);
     let container_name_at = keys.take("container_name").map(|f| f.at);
     let ports = ports::ports(cx, &mut keys);
+    let joined = networks::joined(cx, &mut keys, declared);
     let spec = ServiceSpec {
         container: Arc::new(ContainerSpec { limits: deploy.limits, kernel, ..container }),
         replicas: deploy.replicas,
@@ -75,12 +76,13 @@ pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &D
         expose: ports::expose(cx, &mut keys),
         depends_on: depends_on.iter().map(|(name, (dependency, _))| (name.clone(), *dependency)).collect(),
         reservations: deploy.reservations,
-        networks: networks::joined(cx, &mut keys, declared),
         placement: deploy.placement,
         labels: deploy.labels,
         update: deploy.updates.update,
         rollback: deploy.updates.rollback,
         drain_ms,
+        networks: joined.keys().cloned().collect(),
+        aliases: joined.into_iter().filter(|(_, aliases)| !aliases.is_empty()).collect(),
         ..ServiceSpec::default()
     };
     update::say_forced(cx, deploy.updates.start_first_at, &spec);
