@@ -326,8 +326,7 @@ fn bind_names(network: &NodeNetwork, names: Names) -> Result<DnsServer, String> 
     let clients = proto::ranges::Cidr::containing(network.subnet, network.prefix).map_err(|e| e.to_string())?;
     let resolvers = Resolvers::Host(Box::new(HostResolvers::new(vec![network.gateway.into()])));
     let config = DnsConfig { address, resolvers, clients: vec![clients], own_servers: names.own_servers };
-    DnsServer::bind(config, names.zone)
-        .map_err(|error| format!("names are not answered on this node: {error}"))
+    DnsServer::bind(config, names.zone).map_err(|error| format!("names are not answered on this node: {error}"))
 }
 
 async fn keep_conditions(

@@ -66,8 +66,8 @@ fn only_what_works_is_listed() {
     let listed: Vec<String> =
         Args::command().get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name().to_owned()).collect();
     let want = [
-        "dev", "apply", "check", "plan", "get", "ps", "describe", "why", "events", "logs", "scale", "rollout", "delete", "dns",
-        "version",
+        "dev", "apply", "check", "plan", "get", "ps", "describe", "why", "events", "logs", "scale", "rollout",
+        "delete", "dns", "version",
     ];
     assert_eq!(listed, want);
 }

@@ -67,7 +67,9 @@ pub(crate) fn table() -> EndpointTable {
     ];
     let services: BTreeMap<_, _> = services
         .into_iter()
-        .map(|(name, ports, endpoints)| (key(name), ServiceEndpoints { ports, endpoints, ..ServiceEndpoints::default() }))
+        .map(|(name, ports, endpoints)| {
+            (key(name), ServiceEndpoints { ports, endpoints, ..ServiceEndpoints::default() })
+        })
         .collect();
     EndpointTable { revision: Revision(7), services, ..EndpointTable::default() }
 }

@@ -13,7 +13,10 @@ pub fn endpoints(state: &State) -> EndpointTable {
     let mut services = BTreeMap::new();
     for service in state.services() {
         let endpoints = state.tasks_of(&service.key).filter_map(|t| endpoint(state, t)).collect();
-        services.insert(service.key.clone(), ServiceEndpoints { ports: named_ports(service), endpoints, aliases: aliases(service) });
+        services.insert(
+            service.key.clone(),
+            ServiceEndpoints { ports: named_ports(service), endpoints, aliases: aliases(service) },
+        );
     }
     EndpointTable { epoch: state.epoch(), revision: state.revision(), services }
 }

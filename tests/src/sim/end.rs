@@ -81,7 +81,7 @@ fn slot_problem(world: &World, service: &Service, slot: Slot) -> Option<String> 
     if well > 0 {
         return (tasks.len() > 1).then(|| format!("{}.{slot} has {} tasks", service.key, tasks.len()));
     }
-    match excuse(world, service, slot, &tasks) {
+    match excuse(world, service, &tasks) {
         Some(_) => no_reason(world, service, slot),
         None => {
             let state: Vec<String> =
@@ -95,7 +95,7 @@ fn slot_problem(world: &World, service: &Service, slot: Slot) -> Option<String> 
 }
 
 /// What excuses a slot that is not as asked; `None`: nothing does.
-fn excuse(world: &World, service: &Service, slot: Slot, tasks: &[&Task]) -> Option<&'static str> {
+fn excuse(world: &World, service: &Service, tasks: &[&Task]) -> Option<&'static str> {
     let checked = matches!(service.spec.health, HealthSpec::Check(_));
     if !Program::of(&service.spec.container.image).works(checked) {
         return Some("its program never gets ready");

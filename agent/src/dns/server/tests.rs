@@ -266,7 +266,11 @@ async fn resolver_that_says(address: Ipv4Addr) -> SocketAddr {
             let mut reply = Message::from_vec(&packet[..length]).expect("a query");
             reply.metadata.message_type = MessageType::Response;
             let name = reply.queries[0].name().clone();
-            reply.add_answer(hickory_proto::rr::Record::from_rdata(name, 1, hickory_proto::rr::RData::A(address.into())));
+            reply.add_answer(hickory_proto::rr::Record::from_rdata(
+                name,
+                1,
+                hickory_proto::rr::RData::A(address.into()),
+            ));
             let _ = socket.send_to(&reply.to_vec().expect("encodes"), peer).await;
         }
     });
@@ -284,7 +288,7 @@ async fn a_client_with_resolvers_of_its_own_asks_them_for_what_is_not_ours() {
     let task = tokio::spawn(server.run(stop.clone()));
     let ask = async |name: &str| {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("binds");
-        socket.send_to(&query(5, name, RecordType::A), address).await.expect("sends");
+        socket.send_to(&query(5, name, RecordType::A).to_vec().expect("encodes"), address).await.expect("sends");
         let mut packet = [0; 512];
         let length = tokio::time::timeout(Duration::from_secs(10), socket.recv(&mut packet)).await.expect("in time");
         let reply = Message::from_vec(&packet[..length.expect("received")]).expect("a reply");

@@ -271,7 +271,9 @@ fn a_service_answers_to_its_aliases_in_its_own_project() {
             other => format!("{other:?}").split(['(', ' ']).next().unwrap_or_default().to_owned(),
         }
     };
-    for name in ["www", "www.shop", "www.shop.svc.cluster.local", "mail.example.com", "mail.example.com.shop.svc.cluster.local"] {
+    for name in
+        ["www", "www.shop", "www.shop.svc.cluster.local", "mail.example.com", "mail.example.com.shop.svc.cluster.local"]
+    {
         assert_eq!(ready(name, client), "[10.210.1.1]", "{name}");
     }
     assert_eq!(ready("db", client), "[10.210.1.3]", "a service's own name comes before an alias");

@@ -75,15 +75,11 @@ pub const SERVICE_NETWORK: NotYet = &[
 ];
 
 /// Long form of a service's `volumes`.
-pub const MOUNT: NotYet = &[
-    ("image", "copy the files into the service's image"),
-];
+pub const MOUNT: NotYet = &[("image", "copy the files into the service's image")];
 /// `bind` of a mount.
 pub const MOUNT_BIND: NotYet = &[("recursive", "remove it")];
 /// `volume` of a mount.
-pub const MOUNT_VOLUME: NotYet = &[
-    ("labels", "write the labels under the top-level `volumes`"),
-];
+pub const MOUNT_VOLUME: NotYet = &[("labels", "write the labels under the top-level `volumes`")];
 
 /// Top-level `volumes`.
 pub const VOLUME: NotYet = &[("driver_opts", "make the volume on its host and write `external: true`")];

@@ -205,7 +205,10 @@ impl Options {
             }
             other if !of_volume && propagation.is_none() => Some(other),
             _ => {
-                let message = format!("`{}`: `nocopy` and `subpath` are for named volumes, propagation is for host paths", item.path);
+                let message = format!(
+                    "`{}`: `nocopy` and `subpath` are for named volumes, propagation is for host paths",
+                    item.path
+                );
                 cx.problem(item.at, message, "remove what does not belong to it");
                 None
             }
