@@ -64,6 +64,7 @@ pub(super) struct Shared {
     pub(super) connections: Mutex<HashMap<IpAddr, usize>>,
     clients: Vec<Cidr>,
     own: IpAddr,
+    address: SocketAddr,
     own_servers: watch::Receiver<Arc<OwnServers>>,
 }
 
@@ -72,7 +73,7 @@ impl Shared {
     pub(super) fn own_servers(&self, client: IpAddr) -> Vec<SocketAddr> {
         let all = self.own_servers.borrow();
         let of_client = all.get(&client).into_iter().flatten();
-        of_client.filter(|server| server.ip() != self.own).copied().collect()
+        of_client.filter(|server| **server != self.address).copied().collect()
     }
 
     /// May `client` ask?
@@ -102,6 +103,7 @@ impl DnsServer {
             connections: Mutex::default(),
             clients: config.clients,
             own: address.ip(),
+            address,
             own_servers: config.own_servers,
         });
         Ok(DnsServer { address, udp, tcp, shared })
