@@ -4,7 +4,7 @@
 //! Ledger, then what it holds (names, ports, the set), then the engine, then a session: whatever does not need a server
 //! works without one. On `stop` everything ends but the containers.
 
-use proto::assignment::{AssignmentSet, Forward, NodeNetwork};
+use proto::assignment::{Assignment, AssignmentSet, Forward, NodeNetwork};
 use proto::endpoint::EndpointTable;
 use proto::id::NodeId;
 use proto::limits::STOP_GRACE_DEFAULT_MS;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::dns::host_resolvers::HostResolvers;
 use crate::dns::server::{DnsConfig, DnsServer};
-use crate::dns::upstream::Resolvers;
+use crate::dns::upstream::{OwnServers, Resolvers};
 use crate::dns::zone::{OwnEndpoint, OwnView, Zone};
 use crate::engine::Memory;
 use crate::files::{self, Files, FilesError};
@@ -38,6 +38,9 @@ use crate::worker::{self, Parts, View};
 
 /// Time after which a resolver or a table that could not be bound or kept is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// Where names are asked for, here and elsewhere.
+const DNS_PORT: u16 = 53;
 
 /// How a node is run.
 #[derive(Debug, Clone)]
@@ -102,11 +105,14 @@ pub async fn run_on(
     let (names_problem, names_problem_seen) = watch::channel(String::new());
     let (conditions, conditions_seen) = watch::channel(NodeConditions::default());
     let (wanted, wanted_seen) = watch::channel(Vec::new());
+    let (own_servers, own_servers_seen) = watch::channel(Arc::new(OwnServers::new()));
 
     let mut rooms = JoinSet::new();
     rooms.spawn(until(stop.clone(), keep_zone(node, endpoints_seen.clone(), view_seen.clone(), zone)));
     rooms.spawn(until(stop.clone(), keep_wanted(accepted_seen.clone(), wanted)));
-    rooms.spawn(answer_names(accepted_seen.clone(), view_seen.clone(), zone_seen.clone(), names_problem, stop.clone()));
+    rooms.spawn(until(stop.clone(), keep_own_servers(accepted_seen.clone(), own_servers)));
+    let names = Names { zone: zone_seen.clone(), own_servers: own_servers_seen };
+    rooms.spawn(answer_names(accepted_seen.clone(), view_seen.clone(), names, names_problem, stop.clone()));
     rooms.spawn(Forwarder::run(wanted_seen, zone_seen, forwards, stop.clone()));
     rooms.spawn(until(stop.clone(), keep_conditions(view_seen.clone(), forwards_seen, names_problem_seen, conditions)));
     rooms.spawn(until(stop.clone(), keep_table(endpoints_seen, Arc::clone(&ledger))));
@@ -240,11 +246,44 @@ async fn keep_wanted(mut accepted: watch::Receiver<Option<Arc<AssignmentSet>>>, 
     }
 }
 
+/// The resolvers that the manifest gives to single tasks, by the tasks' addresses.
+async fn keep_own_servers(
+    mut accepted: watch::Receiver<Option<Arc<AssignmentSet>>>,
+    own_servers: watch::Sender<Arc<OwnServers>>,
+) {
+    loop {
+        let servers = accepted.borrow_and_update().as_ref().map(|set| servers_of(set)).unwrap_or_default();
+        own_servers.send_if_modified(|now| {
+            let changed = **now != servers;
+            *now = Arc::new(servers);
+            changed
+        });
+        if accepted.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn servers_of(set: &AssignmentSet) -> OwnServers {
+    let with_own = set.tasks.values().filter(|a| !a.container.naming.servers.is_empty());
+    let of_task = |a: &Assignment| -> Vec<SocketAddr> {
+        a.container.naming.servers.iter().map(|server| SocketAddr::new(*server, DNS_PORT)).collect()
+    };
+    with_own.flat_map(|a| a.addresses.iter().map(move |address| (*address, of_task(a)))).collect()
+}
+
+/// What names are answered from.
+#[derive(Clone)]
+struct Names {
+    zone: watch::Receiver<Arc<Zone>>,
+    own_servers: watch::Receiver<Arc<OwnServers>>,
+}
+
 /// Answers names on the bridge's address once the bridge is there, and on another one when that changes.
 async fn answer_names(
     mut accepted: watch::Receiver<Option<Arc<AssignmentSet>>>,
     mut view: watch::Receiver<View>,
-    zone: watch::Receiver<Arc<Zone>>,
+    names: Names,
     problem: watch::Sender<String>,
     stop: CancellationToken,
 ) {
@@ -258,7 +297,7 @@ async fn answer_names(
             if let Some((_, earlier)) = answering.take() {
                 earlier.cancel();
             }
-            match bind_names(&network, zone.clone()) {
+            match bind_names(&network, names.clone()) {
                 Ok(server) => {
                     let ends = stop.child_token();
                     servers.spawn(server.run(ends.clone()));
@@ -282,12 +321,12 @@ async fn answer_names(
     while servers.join_next().await.is_some() {}
 }
 
-fn bind_names(network: &NodeNetwork, zone: watch::Receiver<Arc<Zone>>) -> Result<DnsServer, String> {
-    let address = SocketAddr::new(network.gateway.into(), 53);
+fn bind_names(network: &NodeNetwork, names: Names) -> Result<DnsServer, String> {
+    let address = SocketAddr::new(network.gateway.into(), DNS_PORT);
     let clients = proto::ranges::Cidr::containing(network.subnet, network.prefix).map_err(|e| e.to_string())?;
     let resolvers = Resolvers::Host(Box::new(HostResolvers::new(vec![network.gateway.into()])));
-    DnsServer::bind(DnsConfig { address, resolvers, clients: vec![clients] }, zone)
-        .map_err(|error| format!("names are not answered on this node: {error}"))
+    let config = DnsConfig { address, resolvers, clients: vec![clients], own_servers: names.own_servers };
+    DnsServer::bind(config, names.zone).map_err(|error| format!("names are not answered on this node: {error}"))
 }
 
 async fn keep_conditions(

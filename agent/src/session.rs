@@ -15,7 +15,7 @@ use proto::hello::{HelloProblem, accept, hello};
 use proto::id::{BlobDigest, NodeId};
 use proto::limits::{HEARTBEAT_MS, MESSAGE_MAX_BYTES};
 use proto::node::NodeConditions;
-use proto::revision::Epoch;
+use proto::revision::{Epoch, Time};
 use proto::v1;
 use proto::v1::agents_client::AgentsClient;
 use std::collections::BTreeMap;
@@ -37,19 +37,16 @@ use crate::log_streams::LogStreams;
 use crate::reporter::{Batch, Reporter};
 use crate::runtime::EngineInfo;
 use crate::worker::View;
+use pace::{Beat, Pace};
+
+pub mod pace;
 
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
 /// Time for a server to accept a connection and to say welcome.
 const WELCOME_WITHIN: Duration = Duration::from_secs(5);
-/// Time between batches, so that a burst becomes one log entry.
-const BATCH_EVERY: Duration = Duration::from_millis(20);
-/// Time after which an unacknowledged batch is sent again.
-const RESEND_AFTER: Duration = Duration::from_secs(5);
 /// Messages waiting to be written to the server.
 const OUTGOING_MAX: usize = 64;
-/// A server that does not even echo heartbeats is left for another connection.
-const SILENCE_MAX: Duration = Duration::from_secs(6);
 
 /// Where the server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -263,6 +260,11 @@ pub fn acceptable(set: &AssignmentSet, node: NodeId, current: Option<&Assignment
     Ok(())
 }
 
+/// May this table replace the current one? An older one may not.
+pub fn may_replace(table: &EndpointTable, current: &EndpointTable) -> bool {
+    (table.epoch, table.revision) >= (current.epoch, current.revision)
+}
+
 fn same_but_session(one: &AssignmentSet, other: &AssignmentSet) -> bool {
     one.session == other.session && one == other || *one == AssignmentSet { session: one.session, ..other.clone() }
 }
@@ -281,17 +283,21 @@ struct Connection<'a> {
     session: &'a mut Session,
     out: mpsc::Sender<v1::AgentMessage>,
     heartbeats: u64,
-    heard: Instant,
-    batch_at: Instant,
-    sent_at: Option<Instant>,
+    begun: Instant,
+    pace: Pace,
     engine_told: Option<EngineInfo>,
 }
 
 impl<'a> Connection<'a> {
     fn new(session: &'a mut Session, out: mpsc::Sender<v1::AgentMessage>) -> Connection<'a> {
-        let now = Instant::now();
         let engine_told = session.view.borrow().engine.clone();
-        Connection { session, out, heartbeats: 0, heard: now, batch_at: now, sent_at: None, engine_told }
+        let pace = Pace::new(Time(0));
+        Connection { session, out, heartbeats: 0, begun: Instant::now(), pace, engine_told }
+    }
+
+    /// Since the connection began.
+    fn now(&self) -> Time {
+        Time(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     async fn carry(mut self, mut incoming: Streaming<v1::ServerMessage>) -> SessionError {
@@ -301,8 +307,9 @@ impl<'a> Connection<'a> {
         self.session.conditions.mark_changed();
         let reporter = self.session.reporter.clone();
         loop {
-            let due = if self.sent_at.is_some() { Instant::now() + RESEND_AFTER } else { self.batch_at };
-            let waiting = reporter.lock().has_waiting() && self.sent_at.is_none();
+            let may_go = self.pace.batch_at();
+            let due = self.begun + Duration::from_millis(may_go.unwrap_or_default().0);
+            let waiting = reporter.lock().has_waiting() && may_go.is_some();
             let done = tokio::select! {
                 got = incoming.message() => match got {
                     Ok(Some(got)) => self.received(got).await,
@@ -328,12 +335,10 @@ impl<'a> Connection<'a> {
     }
 
     async fn beat(&mut self) -> bool {
-        if self.heard.elapsed() > SILENCE_MAX {
-            return false;
-        }
-        if self.sent_at.is_some_and(|at| at.elapsed() > RESEND_AFTER) {
-            self.session.reporter.lock().put_back();
-            self.sent_at = None;
+        match self.pace.beat(self.now()) {
+            Beat::Leave => return false,
+            Beat::PutBack => self.session.reporter.lock().put_back(),
+            Beat::Go => {}
         }
         if !self.fingerprint().await {
             return false;
@@ -363,16 +368,14 @@ impl<'a> Connection<'a> {
 
     async fn batch(&mut self) -> bool {
         let Some(Batch { number, reports }) = self.session.reporter.lock().take() else { return true };
-        let now = Instant::now();
-        self.batch_at = now + BATCH_EVERY;
-        self.sent_at = Some(now);
+        self.pace.sent(self.now());
         let reports = reports.iter().map(|(task, s)| v1::TaskReport { task: task.0, status: Some(s.into()) }).collect();
         self.send(v1::agent_message::Message::Statuses(v1::StatusBatch { number, reports })).await
     }
 
     async fn received(&mut self, got: v1::ServerMessage) -> bool {
         use v1::server_message::Message;
-        self.heard = Instant::now();
+        self.pace.heard(self.now());
         match got.message {
             Some(Message::Assignments(set)) => match AssignmentSet::try_from(set) {
                 Ok(set) => drop(self.session.accept_set(set).await),
@@ -384,7 +387,7 @@ impl<'a> Connection<'a> {
             },
             Some(Message::Acknowledged(ack)) => {
                 if self.session.reporter.lock().acknowledged(ack.number) {
-                    self.sent_at = None;
+                    self.pace.acknowledged();
                 }
             }
             Some(Message::OpenLog(open)) => self.session.logs.open(open, &self.session.view.borrow().containers),
@@ -397,7 +400,7 @@ impl<'a> Connection<'a> {
     /// An older table than the current one is not taken.
     fn take_table(&self, table: EndpointTable) {
         self.session.endpoints.send_if_modified(|now| {
-            let newer = (table.epoch, table.revision) >= (now.epoch, now.revision) && **now != table;
+            let newer = may_replace(&table, now) && **now != table;
             if newer {
                 *now = Arc::new(table);
             }

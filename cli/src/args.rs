@@ -44,6 +44,9 @@ pub enum Command {
     /// Create or change a project from its Compose file; wait until it runs
     #[command(after_help = APPLY_HELP)]
     Apply(ApplyArgs),
+    /// Judge a Compose file, key by key, without a server
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArgs),
     /// Show what apply would do, without doing it
     #[command(after_help = PLAN_HELP)]
     Plan(PlanArgs),
@@ -120,9 +123,15 @@ pub struct DevArgs {
     pub command: Option<DevCommand>,
     /// Compose file to apply [default: the one in this directory, if there is one]
     pub file: Option<PathBuf>,
+    /// Take in the services of this profile too; `*` is all
+    #[arg(long, value_name = "NAME")]
+    pub profile: Vec<String>,
     /// Go on in the background
     #[arg(long, short)]
     pub detach: bool,
+    /// If another build of ctl runs the cluster in the background, take its place; containers run on
+    #[arg(long, requires = "detach")]
+    pub upgrade: bool,
     /// How the cluster is named and run.
     #[command(flatten)]
     pub place: DevPlace,
@@ -178,6 +187,23 @@ pub struct DevDownArgs {
     pub volumes: bool,
 }
 
+/// `ctl check`.
+#[derive(Debug, ClapArgs)]
+pub struct CheckArgs {
+    /// Compose file, the same as `-f FILE`
+    #[arg(value_name = "FILE", conflicts_with = "file")]
+    pub path: Option<PathBuf>,
+    /// Which manifest.
+    #[command(flatten)]
+    pub manifest: ManifestArgs,
+    /// Only what is translated or refused
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
+}
+
 /// How long to wait.
 #[derive(Debug, Clone, Copy, ClapArgs)]
 pub struct Waiting {
@@ -189,15 +215,34 @@ pub struct Waiting {
     pub timeout: Duration,
 }
 
-/// `ctl apply`.
-#[derive(Debug, ClapArgs)]
-pub struct ApplyArgs {
-    /// Compose file, `-` for standard input [default: the one in this directory]
+/// Which manifest.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct ManifestArgs {
+    /// Compose file, `-` for standard input; several are merged, each over those before it [default: the one in this
+    /// directory, with compose.override.yaml over it]
     #[arg(long, short, value_name = "FILE")]
-    pub file: Option<PathBuf>,
+    pub file: Vec<PathBuf>,
     /// Name of the project [default: the file's, or its directory's]
     #[arg(long, short, value_name = "NAME")]
     pub project: Option<String>,
+    /// Take in the services of this profile too; `*` is all
+    #[arg(long, value_name = "NAME")]
+    pub profile: Vec<String>,
+}
+
+impl ManifestArgs {
+    /// A file, or that of the directory, and nothing else.
+    pub fn of(file: Option<&PathBuf>) -> ManifestArgs {
+        ManifestArgs { file: file.into_iter().cloned().collect(), ..ManifestArgs::default() }
+    }
+}
+
+/// `ctl apply`.
+#[derive(Debug, ClapArgs)]
+pub struct ApplyArgs {
+    /// Which manifest.
+    #[command(flatten)]
+    pub manifest: ManifestArgs,
     /// Remove services of the project that the file no longer has
     #[arg(long)]
     pub prune: bool,
@@ -215,25 +260,16 @@ pub struct ApplyArgs {
 impl ApplyArgs {
     /// The same as `ctl plan`.
     pub fn plan(&self) -> PlanArgs {
-        PlanArgs {
-            file: self.file.clone(),
-            project: self.project.clone(),
-            prune: self.prune,
-            exit_code: false,
-            output: Output::default(),
-        }
+        PlanArgs { manifest: self.manifest.clone(), prune: self.prune, exit_code: false, output: Output::default() }
     }
 }
 
 /// `ctl plan`.
 #[derive(Debug, ClapArgs)]
 pub struct PlanArgs {
-    /// Compose file, `-` for standard input [default: the one in this directory]
-    #[arg(long, short, value_name = "FILE")]
-    pub file: Option<PathBuf>,
-    /// Name of the project [default: the file's, or its directory's]
-    #[arg(long, short, value_name = "NAME")]
-    pub project: Option<String>,
+    /// Which manifest.
+    #[command(flatten)]
+    pub manifest: ManifestArgs,
     /// Plan to remove services of the project that the file no longer has
     #[arg(long)]
     pub prune: bool,
@@ -628,9 +664,21 @@ EXAMPLES
 const APPLY_HELP: &str = "\
 EXAMPLES
   ctl apply                    the Compose file in this directory
-  ctl apply -f shop.yaml --timeout 2m
+  ctl apply -f shop.yaml -f prod.yaml --timeout 2m
+  ctl apply --profile debug    and the services of that profile
   ctl apply --prune            and remove what the file no longer has
   cat shop.yaml | ctl apply -f - -p shop --no-wait";
+
+const CHECK_HELP: &str = "\
+Each key is honoured, translated (it means something else here, or nothing) or
+refused, with its place and what to write instead. Exit 0 if `ctl apply` would
+take the file, 1 if not.
+
+EXAMPLES
+  ctl check                    the Compose file in this directory
+  ctl check shop.yaml --quiet  only what is not honoured as written
+  ctl check -f shop.yaml -f prod.yaml --profile debug
+  ctl check shop.yaml -o json";
 
 const PLAN_HELP: &str = "\
 EXAMPLES

@@ -4,11 +4,12 @@ use super::args::*;
 use clap::{CommandFactory, Parser};
 
 /// Every command whose help is shown, with the words that lead to it.
-const SHOWN: [&str; 22] = [
+const SHOWN: [&str; 23] = [
     "",
     "dev",
     "dev down",
     "apply",
+    "check",
     "plan",
     "get",
     "ps",
@@ -65,8 +66,8 @@ fn only_what_works_is_listed() {
     let listed: Vec<String> =
         Args::command().get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name().to_owned()).collect();
     let want = [
-        "dev", "apply", "plan", "get", "ps", "describe", "why", "events", "logs", "scale", "rollout", "delete", "dns",
-        "version",
+        "dev", "apply", "check", "plan", "get", "ps", "describe", "why", "events", "logs", "scale", "rollout",
+        "delete", "dns", "version",
     ];
     assert_eq!(listed, want);
 }

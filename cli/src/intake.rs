@@ -3,10 +3,11 @@
 //! Never sends anything. Called by `apply`, `delete -f`, `dev`, and for the name of the project in the working directory.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proto::limits::MANIFEST_MAX_BYTES;
 
+use crate::args::ManifestArgs;
 use crate::client::CallError;
 use crate::exit::Failure;
 use crate::manifest::{self, Disk, Input, LoadOptions, Loaded};
@@ -15,28 +16,34 @@ use crate::output::style::{BOLD, DIM, paint};
 use crate::session::Session;
 
 /// Loads the named manifest (`-`: standard input; none: that of the directory). Problems become the failure, all of them.
-pub fn load(session: &Session, file: Option<&Path>, project: Option<&str>) -> Result<Loaded, Failure> {
-    let input = match file {
-        Some(path) if path == Path::new("-") => Input::Text { name: "-".to_owned(), bytes: stdin()? },
-        Some(path) => Input::File(path.to_owned()),
-        None => Input::File(discover(session)?),
-    };
-    let options = LoadOptions {
-        input,
-        project_name: project.map(str::to_owned),
-        env: session.env.clone(),
-        working_dir: session.dir.clone(),
-    };
+pub fn load(session: &Session, args: &ManifestArgs) -> Result<Loaded, Failure> {
+    let options = options(session, args)?;
     manifest::load(&options, &Disk).map_err(|problems| refuse(&problems))
 }
 
-fn discover(session: &Session) -> Result<std::path::PathBuf, Failure> {
-    let found = manifest::discover(&session.dir).ok_or_else(|| {
-        Failure::usage("there is no Compose file in this directory")
-            .hint("name one with `-f FILE`, or go where compose.yaml is")
-    })?;
-    // Relative, as the user would have written it.
-    Ok(found.strip_prefix(&session.dir).map(Path::to_owned).unwrap_or(found))
+/// What is to be loaded.
+pub fn options(session: &Session, args: &ManifestArgs) -> Result<LoadOptions, Failure> {
+    let files = if args.file.is_empty() { chosen(session) } else { args.file.clone() };
+    if files.is_empty() {
+        return Err(Failure::usage("there is no Compose file in this directory")
+            .hint("name one with `-f FILE`, or go where compose.yaml is"));
+    }
+    let input = |path: PathBuf| match path == Path::new("-") {
+        true => Ok(Input::Text { name: "-".to_owned(), bytes: stdin()? }),
+        false => Ok(Input::File(path)),
+    };
+    Ok(LoadOptions {
+        inputs: files.into_iter().map(input).collect::<Result<_, Failure>>()?,
+        profiles: args.profile.clone(),
+        project_name: args.project.clone(),
+        env: session.env.clone(),
+        working_dir: session.dir.clone(),
+    })
+}
+
+/// The files that are meant when none is named; empty when there are none.
+pub fn chosen(session: &Session) -> Vec<PathBuf> {
+    manifest::chosen(&session.dir, &session.env, &Disk)
 }
 
 fn stdin() -> Result<Vec<u8>, Failure> {
@@ -85,8 +92,17 @@ pub fn locate(error: CallError, loaded: &Loaded) -> Failure {
     Failure::refused(message).at(lines)
 }
 
+/// The project of a manifest, also of one that would be refused.
+pub fn project_of(session: &Session, args: &ManifestArgs) -> Result<String, Failure> {
+    let options = options(session, args)?;
+    match manifest::name(&options, &Disk) {
+        Some(name) => Ok(name.to_string()),
+        None => manifest::load(&options, &Disk).map(|l| l.spec.name.to_string()).map_err(|problems| refuse(&problems)),
+    }
+}
+
 /// The project of the Compose file in the working directory, if there is one and it can be read.
 pub fn project_here(session: &Session) -> Option<String> {
-    manifest::discover(&session.dir)?;
-    load(session, None, None).ok().map(|loaded| loaded.spec.name.to_string())
+    let options = options(session, &ManifestArgs::default()).ok()?;
+    manifest::name(&options, &Disk).map(|name| name.to_string())
 }

@@ -65,6 +65,7 @@ pub async fn run(session: &mut Session, command: &Command) -> Result<Exit, Failu
     match command {
         Command::Dev(args) => Box::pin(command::dev::run(session, args)).await,
         Command::Apply(args) => Box::pin(command::apply::run(session, args)).await,
+        Command::Check(args) => command::check::run(session, args),
         Command::Plan(args) => Box::pin(command::plan::run(session, args)).await,
         Command::Get(args) => command::get::run(session, args).await,
         Command::Ps(args) => command::get::ps(session, args).await,

@@ -85,7 +85,7 @@ mod tests {
     use crate::server::Server;
 
     fn get(path: &str) -> Request {
-        Request { method: "GET".into(), path: path.into(), body: Vec::new() }
+        Request { method: "GET".into(), path: path.into(), body: Vec::new(), keep_alive: false }
     }
 
     #[test]

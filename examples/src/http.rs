@@ -1,8 +1,8 @@
 //! HTTP/1.1 as far as the examples need it: reading one request, writing one answer.
 //!
 //! Does: parse a request head and body within limits and before a deadline; render an answer.
-//! Never: chunked bodies, upgrades, keep-alive (each connection carries one request, which makes balancing visible and a
-//! graceful stop simple), TLS.
+//! Never: chunked bodies, upgrades, TLS. A connection carries one request, which makes balancing visible, unless its
+//! client asks for more with `Connection: keep-alive`.
 //! Called by: `server`, and the services for their answers.
 
 use std::{
@@ -25,6 +25,8 @@ pub struct Request {
     pub path: String,
     /// The body, empty without a `Content-Length`.
     pub body: Vec<u8>,
+    /// Its client asks to send more on this connection.
+    pub keep_alive: bool,
 }
 
 /// One answer; the server adds length and connection headers.
@@ -88,6 +90,8 @@ impl Request {
                 return Err(ReadError::Bad("the body was cut short"));
             }
         }
+        // What a client sends before it was answered is not read: its connection ends with this answer.
+        request.keep_alive &= body.len() == body_len;
         body.truncate(body_len);
         request.body = body;
         Ok(request)
@@ -124,17 +128,18 @@ impl Response {
         Response::text(404, "not found")
     }
 
-    /// Writes the answer; a `HEAD` request gets the head alone.
+    /// Writes the answer; a `HEAD` request gets the head alone. `keep_alive`: more may come on this connection.
     ///
     /// # Errors
     /// Whatever the connection reports.
-    pub fn write(&self, stream: &mut TcpStream, head_only: bool) -> io::Result<()> {
+    pub fn write(&self, stream: &mut TcpStream, head_only: bool, keep_alive: bool) -> io::Result<()> {
         let mut out = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: {}\r\n\r\n",
             self.status,
             reason(self.status),
             self.content_type,
-            self.body.len()
+            self.body.len(),
+            if keep_alive { "keep-alive" } else { "close" }
         )
         .into_bytes();
         if !head_only {
@@ -196,11 +201,14 @@ fn parse_head(head: &[u8]) -> Result<(Request, usize), ReadError> {
     if !version.starts_with("HTTP/1.") || method.is_empty() || !target.starts_with('/') {
         return Err(ReadError::Bad("the request line is not METHOD PATH HTTP/1.1"));
     }
-    let mut body_len = None;
+    let (mut body_len, mut keep_alive) = (None, false);
     for line in lines {
         let (name, value) = line.split_once(':').ok_or(ReadError::Bad("a header has no colon"))?;
         if name.eq_ignore_ascii_case("transfer-encoding") {
             return Err(ReadError::Bad("chunked bodies are not read"));
+        }
+        if name.eq_ignore_ascii_case("connection") {
+            keep_alive = value.trim().eq_ignore_ascii_case("keep-alive");
         }
         if name.eq_ignore_ascii_case("content-length") {
             let length = value.trim().parse().map_err(|_| ReadError::Bad("content-length is not a number"))?;
@@ -214,7 +222,7 @@ fn parse_head(head: &[u8]) -> Result<(Request, usize), ReadError> {
         return Err(ReadError::TooLarge);
     }
     let path = target.split(['?', '#']).next().unwrap_or_default().to_owned();
-    Ok((Request { method: method.to_owned(), path, body: Vec::new() }, body_len))
+    Ok((Request { method: method.to_owned(), path, body: Vec::new(), keep_alive }, body_len))
 }
 
 fn reason(status: u16) -> &'static str {

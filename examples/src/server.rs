@@ -1,7 +1,7 @@
 //! A small HTTP server on plain threads, with limits, deadlines and a graceful stop.
 //!
 //! Does: one thread per connection, a bounded number of them; on [`Stop::ask`] it serves what already waits in the
-//! listen queue, closes the listener, lets open requests finish, and returns.
+//! listen queue, closes the listener, lets open requests finish, tells kept connections that they end, and returns.
 //! Never: decides what is answered; touches signals (see [`Stop::on_signals`] for who asks).
 //! Called by: `src/bin/shop.rs` and the tests.
 
@@ -29,6 +29,14 @@ pub const MAX_CONNECTIONS: usize = 128;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// After the stop was asked, open requests get this long: less than the ten seconds Docker waits before it kills.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A connection kept by its client may be silent for so long between two requests.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// After the stop was asked, a kept connection that is silent is kept for so long: a request may be on its way, and is
+/// answered as the last one.
+pub const IDLE_AFTER_STOP: Duration = Duration::from_secs(1);
+/// How often a silent connection looks whether the stop was asked.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A listener that is not serving yet.
 #[derive(Debug)]
@@ -81,10 +89,10 @@ impl Server {
     pub fn serve(self, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> bool {
         let answer = Arc::new(answer);
         let gate = Arc::new(Gate::default());
-        while !self.stop.asked.load(Ordering::SeqCst) {
+        while !self.stop.is_asked() {
             let place = Gate::enter(&gate);
             match self.listener.accept() {
-                Ok((stream, _)) => spawn(stream, place, Arc::clone(&answer)),
+                Ok((stream, _)) => spawn(stream, place, self.stop.clone(), Arc::clone(&answer)),
                 // Out of descriptors, most likely: give the open connections a moment to end.
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
@@ -94,7 +102,7 @@ impl Server {
         if self.listener.set_nonblocking(true).is_ok() {
             while let Ok((stream, _)) = self.listener.accept() {
                 if stream.set_nonblocking(false).is_ok() {
-                    spawn(stream, Gate::enter(&gate), Arc::clone(&answer));
+                    spawn(stream, Gate::enter(&gate), self.stop.clone(), Arc::clone(&answer));
                 }
             }
         }
@@ -106,6 +114,10 @@ impl Server {
 // === impl Stop ===
 
 impl Stop {
+    fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+
     /// Asks the server to end.
     pub fn ask(&self) {
         self.asked.store(true, Ordering::SeqCst);
@@ -160,31 +172,69 @@ impl Drop for Place {
     }
 }
 
-fn spawn(stream: TcpStream, place: Place, answer: Arc<impl Fn(&Request) -> Response + Send + Sync + 'static>) {
+fn spawn(
+    stream: TcpStream,
+    place: Place,
+    stop: Stop,
+    answer: Arc<impl Fn(&Request) -> Response + Send + Sync + 'static>,
+) {
     let serve = move || {
-        converse(stream, &*answer);
+        converse(stream, &stop, &*answer);
         drop(place);
     };
     // Without a thread the connection is closed, and its place given back: both were moved into the closure.
     let _ = thread::Builder::new().name("connection".into()).stack_size(512 * 1024).spawn(serve);
 }
 
-fn converse(mut stream: TcpStream, answer: &impl Fn(&Request) -> Response) {
+fn converse(mut stream: TcpStream, stop: &Stop, answer: &impl Fn(&Request) -> Response) {
     // A peer that is gone shows itself in the write; there is nobody left to tell.
     let _ = stream.set_write_timeout(Some(REQUEST_TIMEOUT));
-    match Request::read(&mut stream, Instant::now() + REQUEST_TIMEOUT) {
+    let _ = stream.set_nodelay(true);
+    while exchange(&mut stream, stop, answer) && another_comes(&stream, stop) {}
+}
+
+/// One request and its answer. True if more may come on this connection.
+fn exchange(stream: &mut TcpStream, stop: &Stop, answer: &impl Fn(&Request) -> Response) -> bool {
+    match Request::read(stream, Instant::now() + REQUEST_TIMEOUT) {
         Ok(mut request) => {
             let head_only = request.method == "HEAD";
             if head_only {
                 request.method = "GET".to_owned();
             }
-            let _ = answer(&request).write(&mut stream, head_only);
+            let response = answer(&request);
+            let keep_alive = request.keep_alive && !stop.is_asked();
+            response.write(stream, head_only, keep_alive).is_ok() && keep_alive
         }
         Err(error) => {
             if let Some(response) = http::refusal(&error) {
-                let _ = response.write(&mut stream, false);
-                swallow(&mut stream);
+                let _ = response.write(stream, false, false);
+                swallow(stream);
             }
+            false
+        }
+    }
+}
+
+/// Waits for the first byte of another request. False when the connection is to end.
+fn another_comes(stream: &TcpStream, stop: &Stop) -> bool {
+    let mut end = Instant::now() + IDLE_TIMEOUT;
+    let mut told = false;
+    if stream.set_read_timeout(Some(LOOK_EVERY)).is_err() {
+        return false;
+    }
+    loop {
+        match stream.peek(&mut [0]) {
+            Ok(count) => return count > 0,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+        if !told && stop.is_asked() {
+            told = true;
+            end = end.min(Instant::now() + IDLE_AFTER_STOP);
+        }
+        if Instant::now() >= end {
+            return false;
         }
     }
 }
@@ -256,6 +306,34 @@ mod tests {
         assert!(exchange(stop.address, &long).starts_with("HTTP/1.1 413 "));
         stop.ask();
         assert!(running.join().unwrap());
+    }
+
+    /// Status line and headers of the next answer on a kept connection.
+    fn next_answer(stream: &mut TcpStream) -> String {
+        let mut answer = Vec::new();
+        let mut byte = [0];
+        while !answer.ends_with(b"\r\n\r\nok\n") {
+            stream.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[test]
+    fn a_kept_connection_is_told_of_the_stop_with_its_last_answer() {
+        let (stop, running) = start(|_| Response::healthy());
+        let ask = b"GET / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n";
+        let [mut busy, mut idle] = [(); 2].map(|()| TcpStream::connect(stop.address).unwrap());
+        idle.write_all(ask).unwrap();
+        assert!(next_answer(&mut idle).contains("Connection: keep-alive\r\n"));
+        busy.write_all(ask).unwrap();
+        assert!(next_answer(&mut busy).contains("Connection: keep-alive\r\n"));
+        stop.ask();
+        busy.write_all(ask).unwrap();
+        assert!(next_answer(&mut busy).contains("Connection: close\r\n"), "after the stop");
+        assert_eq!(busy.read(&mut [0]).unwrap(), 0, "and it ends");
+        assert!(running.join().unwrap(), "the idle one did not keep the server");
+        drop(idle);
     }
 
     #[test]

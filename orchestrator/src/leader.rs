@@ -2,29 +2,18 @@
 //!
 //! Owns the leases. Never writes State but by proposing a plan.
 
-use proto::id::NodeId;
-use proto::revision::Time;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Command, Leases, Outcome, Plan, STATE_VERSION, State, next_deadline, reconcile};
+use crate::engine::{Command, Outcome, Plan, State};
 use crate::raft::{Applied, ProposeError, RaftHandle};
+use term::{PAUSE_MS, Term};
 
-/// Pause after a plan of which nothing was accepted or whose outcome is unknown, in milliseconds.
-const PAUSE_MS: u64 = 50;
-/// Longest sleep, in milliseconds: bounds what a missed wake-up could cost.
-const SLEEP_MAX_MS: u64 = 1_000;
+pub use term::LeaseEvent;
 
-/// What a door tells about a node's connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseEvent {
-    /// A heartbeat came.
-    Heard(NodeId),
-    /// Its connection closed.
-    Closed(NodeId),
-}
+pub mod term;
 
 /// Leads whenever this server is the leader, until stopped.
 pub async fn run(raft: RaftHandle, mut events: mpsc::UnboundedReceiver<LeaseEvent>, stop: CancellationToken) {
@@ -52,42 +41,32 @@ async fn lead(
     stop: &CancellationToken,
 ) {
     let mut states = raft.state();
-    let nodes: Vec<NodeId> = states.borrow().nodes().map(|n| n.info.id).collect();
     let Some(began) = raft.now() else { return };
-    let mut leases = Leases::new_term(nodes, began);
-    let mut expected = began;
+    let mut term = Term::begin(&states.borrow().clone(), began);
     loop {
         let state = states.borrow_and_update().clone();
         let Some(now) = raft.now() else { return };
-        if state.version() < STATE_VERSION && state.cluster().is_some() {
-            if !raise_version(raft).await {
+        if let Some(command) = term::raised(&state) {
+            if !raise_version(raft, command).await {
                 return;
             }
             continue;
         }
-        leases.observe_loop(now, expected);
-        leases.meet(state.nodes().map(|n| n.info.id), now);
-        let plan = reconcile(&state, &leases, now);
-        for unplaced in &plan.unplaced {
+        let round = term.round(&state, now);
+        for unplaced in &round.plan.unplaced {
             tracing::debug!(service = %unplaced.service, slot = unplaced.slot.0, why = %unplaced.why, "cannot place");
         }
-        if !plan.is_empty() {
-            match propose(raft, plan).await {
+        if !round.plan.is_empty() {
+            match propose(raft, round.plan).await {
                 Proposed::Made => {}
                 Proposed::Pause => tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await,
                 Proposed::Lost => return,
             }
             let Some(after) = raft.now() else { return };
-            while let Ok(event) = events.try_recv() {
-                take(event, &mut leases, after);
-            }
-            // The time a proposal took is the disk's, not this loop's lateness: heartbeats were taken meanwhile.
-            expected = after;
+            term.proposed(std::iter::from_fn(|| events.try_recv().ok()), after);
             continue;
         }
-        let wake = next_deadline(&state, &leases, now).map_or(SLEEP_MAX_MS, |d| d.since_ms(now)).clamp(1, SLEEP_MAX_MS);
-        expected = now.after_ms(wake);
-        if !wait(raft, wake, &state, &mut states, events, &mut leases, leadership, stop).await {
+        if !wait(raft, round.sleep_ms, &state, &mut states, events, &mut term, leadership, stop).await {
             return;
         }
     }
@@ -101,7 +80,7 @@ async fn wait(
     state: &State,
     states: &mut watch::Receiver<Arc<State>>,
     events: &mut mpsc::UnboundedReceiver<LeaseEvent>,
-    leases: &mut Leases,
+    term: &mut Term,
     leadership: &mut watch::Receiver<crate::raft::Leadership>,
     stop: &CancellationToken,
 ) -> bool {
@@ -119,26 +98,17 @@ async fn wait(
             event = events.recv() => {
                 let Some(event) = event else { return false };
                 let Some(now) = raft.now() else { return false };
-                take(event, leases, now);
-                // A heartbeat of a node that is up changes nothing; one of a lost node brings it back.
-                let wakes = matches!(event, LeaseEvent::Heard(n) if state.node(n).is_none_or(|n| !n.is_up()));
-                if wakes { return true }
+                term.take(event, now);
+                if event.wakes(state) { return true }
             }
         }
     }
 }
 
-fn take(event: LeaseEvent, leases: &mut Leases, now: Time) {
-    match event {
-        LeaseEvent::Heard(node) => leases.heard(node, now),
-        LeaseEvent::Closed(node) => leases.closed(node, now, false),
-    }
-}
-
-/// Every server knows the newest version: this one is the only one. False when leading is over.
-async fn raise_version(raft: &RaftHandle) -> bool {
-    match raft.propose(None, Command::RaiseVersion { to: STATE_VERSION }).await {
-        Ok(_) => tracing::info!(to = STATE_VERSION, "state version raised"),
+/// Has a newer State version known to all servers. False when leading is over.
+async fn raise_version(raft: &RaftHandle, command: Command) -> bool {
+    match raft.propose(None, command).await {
+        Ok(_) => tracing::info!("state version raised"),
         Err(ProposeError::NotLeader { .. } | ProposeError::Stopped) => return false,
         Err(error) => {
             tracing::warn!(%error, "state version not raised");

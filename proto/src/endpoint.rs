@@ -3,7 +3,7 @@
 //! Projected from State by the server; each node lays its own view of its own tasks over it.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::id::{NodeId, ServiceKey, Slot, TaskId};
@@ -39,6 +39,9 @@ pub struct ServiceEndpoints {
     pub ports: Vec<NamedPort>,
     /// Tasks with an address.
     pub endpoints: Vec<Endpoint>,
+    /// Its further names in its project, in lower case.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub aliases: BTreeSet<String>,
 }
 
 /// A port of a service.

@@ -527,6 +527,9 @@ fn service(options: &[&str]) -> Result<ServiceSpec, String> {
             "memory" => spec.reservations.memory_bytes = parse::<u64>(value)? << 20,
             "port" => spec.ports.push(port(value, PortMode::Ingress)?),
             "host-port" => spec.ports.push(port(value, PortMode::Host)?),
+            "alias" => {
+                spec.aliases.entry("default".to_owned()).or_default().insert(value.to_owned());
+            }
             "order" if value == "stop-first" => spec.update.order = Some(UpdateOrder::StopFirst),
             "parallelism" => spec.update.parallelism = parse(value)?,
             "delay" => spec.update.delay_ms = ms(value)?,

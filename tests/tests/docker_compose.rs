@@ -57,6 +57,23 @@ fn what_ends_well_is_complete_and_what_crashes_fails_with_its_last_words() {
 }
 
 #[test]
+fn dependants_start_after_a_job_has_completed() {
+    let mut dev = Dev::start("jobs");
+    let job = service("job", "sleep 1; exit 0", "    restart: \"no\"\n");
+    let needs = "    depends_on:\n      job: {condition: service_completed_successfully}\n";
+    dev.apply(&project("jobs", &[service("web", SLEEP, needs), job])).expect(0);
+    let states = dev.get("services");
+    assert_eq!((&states["jobs/job"]["state"], &states["jobs/web"]["state"]), (&"complete".into(), &"running".into()));
+    let moment = |task: &str, field: &str| {
+        let seen = inspect(&dev.container(task));
+        seconds(seen["State"][field].as_str().expect("a time"))
+    };
+    let (ended, began) = (moment("jobs/job.1", "FinishedAt"), moment("jobs/web.1", "StartedAt"));
+    assert!(began >= ended, "the job ended at {ended}; web began at {began}");
+    dev.down();
+}
+
+#[test]
 fn an_unhealthy_container_leaves_the_names_and_is_restarted() {
     let mut dev = Dev::start("sick");
     let more = "    deploy: {replicas: 2}\n    healthcheck:\n      test: [CMD, /bin/test, \"!\", -e, /sick]\n      \

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use agent::runtime::translate::abilities::features;
 use agent::runtime::translate::{Facts, create_body, volume_body, wanted_volumes};
 use agent::runtime::{CreateRequest, Identity};
-use cli::manifest::{Input, LoadOptions, Loaded, ReadError, Sources, load};
+use cli::manifest::{Input, LoadOptions, Loaded, ReadError, Sources, check, load};
 use proto::assignment::{Assignment, Desired, NodeNetwork};
 use proto::id::{ClusterId, NodeId, ServiceKey, ServiceName, Slot, TaskId};
 use proto::needs::Permission;
@@ -42,6 +42,7 @@ impl Sources for Files {
             "web.labels" => "tier=front\n",
             "base.yaml" => "services:\n  base:\n    image: base:1\n    environment: {FROM: base.yaml}\n",
             "parts/db.yaml" => "services:\n  db:\n    image: db:${TAG:-1}\n    volumes: [\"./data:/data\"]\n",
+            "parts/cache.yaml" => "services:\n  cache:\n    image: cache:1\n",
             "parts/tag.env" => "TAG=16\n",
             _ => return Err(ReadError::NotFound),
         };
@@ -138,10 +139,20 @@ impl Fixture {
             Ok(seen) => seen,
             Err(problems) => return format!("# refused\n{}", comments("", &problems)),
         };
-        let without = read(&self.without()).unwrap_or_default();
+        let mut without = read(&self.without()).unwrap_or_default();
+        // A service that the key brings is compared with a plain one of its name: what is usual says nothing.
+        for name in with.services.difference(&without.services) {
+            let plain = read(&format!("services: {{{name}: {{image: none}}}}\n")).expect("a plain service");
+            without.fields.extend(plain.fields);
+        }
         let new: Vec<&String> = with.notices.iter().filter(|n| !without.notices.contains(*n)).collect();
         let mut text = String::from(if new.is_empty() { "# honoured\n" } else { "# translated\n" });
         new.iter().for_each(|notice| text.push_str(&comments("notice ", notice)));
+        for name in without.services.difference(&with.services) {
+            text.push_str(&format!("# service {name} is not there\n"));
+            let (docker, spec) = (format!("docker {name}."), format!("spec services.{name}."));
+            without.fields.retain(|field, _| !field.starts_with(&docker) && !field.starts_with(&spec));
+        }
         for (field, value) in &with.fields {
             if without.fields.get(field) != Some(value) && value != "[]" {
                 text.push_str(&format!("# {field} = {value}\n"));
@@ -183,22 +194,28 @@ struct Seen {
     /// Fields of the spec (`spec ...`), of Docker's requests (`docker ...`), of builds and contents, with their values.
     fields: BTreeMap<String, String>,
     notices: BTreeSet<String>,
+    services: BTreeSet<String>,
 }
 
-fn read(manifest: &str) -> Result<Seen, String> {
-    let options = LoadOptions {
-        input: Input::Text { name: "compose.yaml".into(), bytes: manifest.into() },
+fn options(manifest: &str) -> LoadOptions {
+    LoadOptions {
+        inputs: vec![Input::Text { name: "compose.yaml".into(), bytes: manifest.into() }],
+        profiles: Vec::new(),
         project_name: None,
         env: [("HOME", "/home/me"), ("SET", "yes"), ("PASSWORD", "secret")].map(|(k, v)| (k.into(), v.into())).into(),
         working_dir: DIRECTORY.into(),
-    };
-    let loaded = load(&options, &Files).map_err(|problems| {
+    }
+}
+
+fn read(manifest: &str) -> Result<Seen, String> {
+    let loaded = load(&options(manifest), &Files).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|p| p.to_string().replace("compose.yaml:", "")).collect();
         lines.join("\n")
     })?;
-    let mut seen = Seen::default();
-    let notices = loaded.notices.iter().map(|n| n.to_string().replace("compose.yaml:", ""));
-    seen.notices = notices.filter(|n| !n.contains("restart always unless")).collect();
+    let services = loaded.spec.services.keys().map(ToString::to_string).collect();
+    let translations = loaded.notices.iter().filter(|notice| notice.translates);
+    let notices = translations.map(|n| n.to_string().replace("compose.yaml:", "")).collect();
+    let mut seen = Seen { fields: BTreeMap::new(), notices, services };
     flatten("spec", &serde_json::to_value(&loaded.spec).expect("serialisable"), &mut seen.fields);
     for (service, build) in &loaded.builds {
         let build = json!({
@@ -321,6 +338,48 @@ fn every_key_becomes_what_its_fixture_says() {
         }
     }
     assert!(wrong.is_empty(), "{} fixtures:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The key of the schema that a path of a manifest is of: without the names that users give.
+fn key_of(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut is_name = false;
+    for part in path.split('.') {
+        let part = part.split('[').next().unwrap_or_default();
+        if !is_name {
+            kept.push(part);
+        }
+        let named = match kept.as_slice() {
+            [section] => ["services", "volumes", "networks", "configs", "secrets", "models"].contains(section),
+            ["services", key] => {
+                ["networks", "depends_on", "ulimits", "models"].contains(key) && !path.contains("volumes[")
+            }
+            _ => false,
+        };
+        is_name = named && !is_name;
+    }
+    kept.join(".")
+}
+
+#[test]
+fn ctl_check_says_of_each_key_what_its_fixture_says() {
+    let mut wrong = Vec::new();
+    let fixtures = Fixture::all();
+    let by_key: BTreeMap<&str, &Fixture> = fixtures.iter().map(|f| (f.key.as_str(), f)).collect();
+    for fixture in fixtures.iter().filter(|f| !is_below_whole(&f.key, &by_key)) {
+        let checked = check(&options(&fixture.manifest), &Files);
+        // A key that is refused as a whole has no keys of its own.
+        let is_it = |key: &str| key == fixture.key || (fixture.verdict() == "refused" && fixture.key.starts_with(key));
+        let judged = checked.keys.iter().filter(|judged| is_it(&key_of(&judged.path)));
+        let verdicts: BTreeSet<&str> = judged.map(|judged| judged.verdict.as_str()).collect();
+        if !verdicts.contains(fixture.verdict()) {
+            wrong.push(format!("{}: {} here, {verdicts:?} by ctl check", fixture.key, fixture.verdict()));
+        }
+        if checked.is_applyable() != (fixture.verdict() != "refused") {
+            wrong.push(format!("{}: {}, but applyable: {}", fixture.key, fixture.verdict(), checked.is_applyable()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

@@ -14,7 +14,8 @@ const EXAMPLES: [(&str, &[&str], &str); 3] = [
 fn loaded(path: &str) -> Loaded {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a directory of the workspace");
     let options = LoadOptions {
-        input: Input::File(path.into()),
+        inputs: vec![Input::File(path.into())],
+        profiles: Vec::new(),
         project_name: None,
         env: BTreeMap::new(),
         working_dir: root.to_path_buf(),

@@ -1,42 +1,26 @@
-//! Some hundred seeds of the simulator in every test run, those that ever failed among them, and that a seed is a run.
+//! A part of the simulator's seeds in every test run, those that ever failed among them, and that a seed is a run.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use tests::sim::many::{BIG, Summary, many, reproduce, seeds};
 use tests::sim::run;
 use tests::sim::trace::Trace;
 
-/// Seeds of every test run; `make sim` runs thousands.
-const SEEDS: u64 = 300;
+/// Seeds of every test run; `make sim` runs ten thousand.
+const SEEDS: u64 = 1_000;
 
-fn check(seeds: &[u64]) {
-    let next = AtomicU64::new(0);
-    let broken: Mutex<Vec<String>> = Mutex::default();
+fn check(seeds: &[u64]) -> Summary {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-                    let run = run(*seed, Trace::new(false));
-                    if let Some(failure) = run.failure {
-                        let again = format!("cargo run -p tests --bin sim -- --seed {seed} --trace");
-                        broken
-                            .lock()
-                            .expect("no thread panics while it holds it")
-                            .push(format!("seed {seed}: {failure}\n  reproduce: {again}"));
-                    }
-                }
-            });
-        }
-    });
-    let broken = broken.into_inner().expect("no thread panics while it holds it");
-    assert!(broken.is_empty(), "{} of {} seeds:\n{}", broken.len(), seeds.len(), broken.join("\n"));
+    let summary = many(seeds, threads, true);
+    let told: Vec<String> =
+        summary.broken.iter().map(|(seed, how)| format!("seed {seed}: {how}\n  {}", reproduce(*seed))).collect();
+    assert!(told.is_empty(), "{} of {} seeds:\n{}", told.len(), summary.seeds, told.join("\n"));
+    summary
 }
 
 #[test]
-fn every_promise_is_kept() {
-    let seeds: Vec<u64> = (1..=SEEDS).collect();
-    check(&seeds);
+fn every_promise_is_kept_and_every_trouble_happens() {
+    let summary = check(&seeds(1..1 + SEEDS));
+    assert!(summary.seeds >= BIG);
+    assert_eq!(summary.problem(), "");
 }
 
 #[test]

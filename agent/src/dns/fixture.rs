@@ -67,7 +67,9 @@ pub(crate) fn table() -> EndpointTable {
     ];
     let services: BTreeMap<_, _> = services
         .into_iter()
-        .map(|(name, ports, endpoints)| (key(name), ServiceEndpoints { ports, endpoints }))
+        .map(|(name, ports, endpoints)| {
+            (key(name), ServiceEndpoints { ports, endpoints, ..ServiceEndpoints::default() })
+        })
         .collect();
     EndpointTable { revision: Revision(7), services, ..EndpointTable::default() }
 }
@@ -85,6 +87,6 @@ pub(crate) fn zone() -> Zone {
 pub(crate) fn service_of(name: &str, endpoints: &[(&str, EndpointState)]) -> EndpointTable {
     let endpoints =
         (1_u32..).zip(endpoints).map(|(n, (address, state))| endpoint(n.into(), n, address, *state)).collect();
-    let service = ServiceEndpoints { ports: Vec::new(), endpoints };
+    let service = ServiceEndpoints { endpoints, ..ServiceEndpoints::default() };
     EndpointTable { services: BTreeMap::from([(key(name), service)]), ..EndpointTable::default() }
 }

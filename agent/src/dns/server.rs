@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::DnsError;
 use super::packet::{Step, Transport, respond};
 use super::tcp;
-use super::upstream::{Resolvers, Upstreams};
+use super::upstream::{OwnServers, Resolvers, Upstreams};
 use super::zone::Zone;
 
 /// Bytes read of a datagram: longer queries do not exist, and the rest of one is refused as malformed.
@@ -43,6 +43,8 @@ pub struct DnsConfig {
     /// Whose queries are answered, besides those from loopback and the node's own address; empty: everyone's. An open
     /// resolver is a tool for attacking others.
     pub clients: Vec<Cidr>,
+    /// Who is asked instead for single clients.
+    pub own_servers: watch::Receiver<Arc<OwnServers>>,
 }
 
 /// A bound resolver.
@@ -62,9 +64,17 @@ pub(super) struct Shared {
     pub(super) connections: Mutex<HashMap<IpAddr, usize>>,
     clients: Vec<Cidr>,
     own: IpAddr,
+    own_servers: watch::Receiver<Arc<OwnServers>>,
 }
 
 impl Shared {
+    /// The resolvers of this client alone; empty when it has none. Never ourselves: that would not end.
+    pub(super) fn own_servers(&self, client: IpAddr) -> Vec<SocketAddr> {
+        let all = self.own_servers.borrow();
+        let of_client = all.get(&client).into_iter().flatten();
+        of_client.filter(|server| server.ip() != self.own).copied().collect()
+    }
+
     /// May `client` ask?
     pub(super) fn serves(&self, client: IpAddr) -> bool {
         if self.clients.is_empty() || client.is_loopback() || client == self.own {
@@ -92,6 +102,7 @@ impl DnsServer {
             connections: Mutex::default(),
             clients: config.clients,
             own: address.ip(),
+            own_servers: config.own_servers,
         });
         Ok(DnsServer { address, udp, tcp, shared })
     }
@@ -145,7 +156,8 @@ async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>, tasks: TaskTrack
             Step::Forward { limit } => {
                 let (socket, shared, query) = (Arc::clone(&socket), Arc::clone(&shared), query.to_vec());
                 let relay = async move {
-                    let reply = shared.upstreams.ask(&query, Transport::Udp, limit).await;
+                    let own = shared.own_servers(client);
+                    let reply = shared.upstreams.ask(&query, Transport::Udp, limit, &own).await;
                     send(&socket, &reply, peer).await;
                 };
                 let stop = stop.clone();

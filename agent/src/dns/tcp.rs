@@ -154,7 +154,8 @@ impl Connection {
                 Step::Reply => push_frame(&mut self.replies, &reply),
                 Step::Forward { limit } => {
                     let (shared, query) = (Arc::clone(&self.place.shared), query.to_vec());
-                    let relay = async move { shared.upstreams.ask(&query, Transport::Tcp, limit).await };
+                    let own = shared.own_servers(self.place.client);
+                    let relay = async move { shared.upstreams.ask(&query, Transport::Tcp, limit, &own).await };
                     self.relayed.push(Box::pin(relay));
                 }
             }

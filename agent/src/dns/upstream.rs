@@ -2,8 +2,9 @@
 //!
 //! Never decodes a record and never caches. The listeners call `Upstreams::ask` for each query that the zone leaves alone.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ pub enum Resolvers {
     Host(Box<HostResolvers>),
 }
 
+/// Resolvers of single clients, instead of those for all, by the client's address.
+pub type OwnServers = HashMap<IpAddr, Vec<SocketAddr>>;
+
 /// The way to the resolvers.
 #[derive(Debug)]
 pub struct Upstreams {
@@ -53,8 +57,10 @@ impl Upstreams {
     }
 
     /// The reply to `query`, at most `limit` bytes when it goes over UDP; SERVFAIL when no resolver gives one.
-    pub async fn ask(&self, query: &[u8], transport: Transport, limit: usize) -> Vec<u8> {
+    /// `own`: the resolvers of this client alone; empty when it has none.
+    pub async fn ask(&self, query: &[u8], transport: Transport, limit: usize, own: &[SocketAddr]) -> Vec<u8> {
         let relayed = match self.outstanding.try_acquire() {
+            Ok(_permit) if !own.is_empty() => relay(query, transport, own, 0, |_| ()).await,
             Ok(_permit) => self.relay(query, transport).await,
             Err(_) => None,
         };
@@ -78,20 +84,31 @@ impl Upstreams {
             Resolvers::Host(host) => host.current(),
         };
         let first = self.preferred.load(Ordering::Relaxed);
-        let mut refusal = None;
-        for i in 0..servers.len().min(RESOLVERS_ASKED_MAX) {
-            let at = (first + i) % servers.len();
-            match exchange(query, servers[at], transport).await {
-                Ok(reply) if is_refusal(&reply) => refusal = Some(reply),
-                Ok(reply) => {
-                    self.preferred.store(at, Ordering::Relaxed);
-                    return Some(reply);
-                }
-                Err(error) => tracing::debug!(server = %servers[at], %error, "a resolver did not answer"),
-            }
-        }
-        refusal
+        relay(query, transport, &servers, first, |at| self.preferred.store(at, Ordering::Relaxed)).await
     }
+}
+
+/// Asks `servers` from number `first` on; `answered` is told the number of the one that answered.
+async fn relay(
+    query: &[u8],
+    transport: Transport,
+    servers: &[SocketAddr],
+    first: usize,
+    answered: impl Fn(usize),
+) -> Option<Vec<u8>> {
+    let mut refusal = None;
+    for i in 0..servers.len().min(RESOLVERS_ASKED_MAX) {
+        let at = (first + i) % servers.len();
+        match exchange(query, servers[at], transport).await {
+            Ok(reply) if is_refusal(&reply) => refusal = Some(reply),
+            Ok(reply) => {
+                answered(at);
+                return Some(reply);
+            }
+            Err(error) => tracing::debug!(server = %servers[at], %error, "a resolver did not answer"),
+        }
+    }
+    refusal
 }
 
 /// SERVFAIL, NOTIMP or REFUSED.

@@ -43,8 +43,14 @@ pub struct Zone {
     soa_wire: Vec<u8>,
 }
 
-/// A project's services by name.
-type Services = HashMap<Box<[u8]>, Service>;
+/// A project's services.
+#[derive(Debug, Default)]
+struct Services {
+    /// By name and by each alias that is one label.
+    by_name: HashMap<Box<[u8]>, Service>,
+    /// By each alias of several labels (`mail.example.com`).
+    by_long_alias: HashMap<Box<[u8]>, Service>,
+}
 
 /// One service's answers.
 #[derive(Debug, Default)]
@@ -114,12 +120,27 @@ impl Zone {
         let mut zone = Zone { serial: u32::try_from(table.revision.0 & 0xffff_ffff).unwrap_or(0), ..Zone::default() };
         zone.soa_wire = super::packet::record_bytes(&soa_record(zone.serial));
         for (key, endpoints) in &table.services {
-            zone.add(key, endpoints, node, own);
+            let service = zone.service_of(key, endpoints, node, own);
+            let project = zone.projects.entry(key.project.as_str().as_bytes().into()).or_default();
+            project.by_name.insert(key.service.as_str().as_bytes().into(), service);
+        }
+        for (key, endpoints) in table.services.iter().filter(|(_, e)| !e.aliases.is_empty()) {
+            zone.add_aliases(key, endpoints, node, own);
         }
         zone
     }
 
-    fn add(&mut self, key: &ServiceKey, from: &ServiceEndpoints, node: NodeId, own: &OwnView) {
+    /// A service's own name comes before an alias of the same name.
+    fn add_aliases(&mut self, key: &ServiceKey, from: &ServiceEndpoints, node: NodeId, own: &OwnView) {
+        for alias in &from.aliases {
+            let service = self.service_of(key, from, node, own);
+            let project = self.projects.entry(key.project.as_str().as_bytes().into()).or_default();
+            let names = if alias.contains('.') { &mut project.by_long_alias } else { &mut project.by_name };
+            names.entry(alias.as_bytes().into()).or_insert(service);
+        }
+    }
+
+    fn service_of(&mut self, key: &ServiceKey, from: &ServiceEndpoints, node: NodeId, own: &OwnView) -> Service {
         let mut members: Vec<(&Endpoint, EndpointState)> =
             from.endpoints.iter().filter_map(|e| state_of(e, node, own).map(|state| (e, state))).collect();
         members.sort_by_key(|(endpoint, _)| (endpoint.slot, endpoint.task));
@@ -129,8 +150,7 @@ impl Zone {
             self.hold(key, endpoint, &name);
             service.add(endpoint, state, name);
         }
-        let project = self.projects.entry(key.project.as_str().as_bytes().into()).or_default();
-        project.insert(key.service.as_str().as_bytes().into(), service);
+        service
     }
 
     /// Notes whose the addresses are. Should two tasks claim one, the younger has it.
@@ -159,7 +179,7 @@ impl Zone {
 
     /// The service called `key`.
     pub fn service(&self, key: &ServiceKey) -> Option<&Service> {
-        self.projects.get(key.project.as_str().as_bytes())?.get(key.service.as_str().as_bytes())
+        self.projects.get(key.project.as_str().as_bytes())?.by_name.get(key.service.as_str().as_bytes())
     }
 
     /// What the name of these labels, in lower case, means to `client`. Short names belong to the client's project.
@@ -234,8 +254,13 @@ fn slot_name(key: &ServiceKey, slot: u32) -> Option<Name> {
 }
 
 fn find_in_project<'a>(services: &'a Services, labels: &[&[u8]]) -> Found<'a> {
+    if !services.by_long_alias.is_empty()
+        && let Some(service) = services.by_long_alias.get(labels.join(&b'.').as_slice())
+    {
+        return Found::Service(service);
+    }
     let Some((service, rest)) = labels.split_last() else { return Found::Nothing };
-    match services.get(*service) {
+    match services.by_name.get(*service) {
         Some(service) => service.find(rest),
         None => Found::Nothing,
     }

@@ -162,7 +162,9 @@ impl Worker {
             .collect();
         if alive != self.kept_tasks {
             self.parts.files.retain(&alive);
-            self.settled.retain(|id, _| alive.contains(id));
+            // A list that began before a removal would bring the removed back.
+            let listing = self.listing;
+            self.settled.retain(|id, _| listing || alive.contains(id));
             self.logs_asked.retain(|id, _| alive.contains(id));
             self.kept_tasks = alive;
         }

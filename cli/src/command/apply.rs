@@ -26,7 +26,7 @@ pub async fn run(session: &mut Session, args: &ApplyArgs) -> Result<Exit, Failur
     if args.dry_run {
         return super::plan::run(session, &args.plan()).await;
     }
-    let loaded = intake::load(session, args.file.as_deref(), args.project.as_deref())?;
+    let loaded = intake::load(session, &args.manifest)?;
     let client = session.client().await?;
     let asked = Asked {
         waiting: args.waiting,

@@ -7,7 +7,7 @@ use std::io::BufRead;
 use proto::v1;
 
 use super::wait::{self, Ended};
-use crate::args::{Deletable, DeleteArgs};
+use crate::args::{Deletable, DeleteArgs, ManifestArgs};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::name::{self, full, plural};
@@ -18,8 +18,9 @@ use crate::session::Session;
 pub async fn run(session: &mut Session, args: &DeleteArgs) -> Result<Exit, Failure> {
     match (args.kind, &args.name, &args.file) {
         (None, _, Some(file)) => {
-            let loaded = crate::intake::load(session, Some(file), args.scope.project.as_deref())?;
-            project(session, args, loaded.spec.name.as_str()).await
+            let manifest = ManifestArgs { project: args.scope.project.clone(), ..ManifestArgs::of(Some(file)) };
+            let name = crate::intake::project_of(session, &manifest)?;
+            project(session, args, &name).await
         }
         (Some(Deletable::Project), Some(name), None) => project(session, args, name).await,
         (Some(Deletable::Service), Some(name), None) => service(session, args, name).await,

@@ -1,5 +1,7 @@
 //! `ctl describe`: one thing in full, with its parts and its latest events.
 
+use std::collections::BTreeMap;
+
 use proto::v1;
 
 use crate::args::{DescribeArgs, Kind};
@@ -169,6 +171,8 @@ fn service_page(key: &v1::ServiceKey, snapshot: &v1::Snapshot) -> Page {
             problem => format!("{}: {problem}", views::port_text(p)),
         };
         page.field("Ports", service.ports.iter().map(port).collect::<Vec<_>>().join("\n"));
+        let labels: BTreeMap<&String, &String> = service.labels.iter().collect();
+        page.field("Labels", labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("\n"));
         page.field("Names", format!("{0}, {0}.{1}, {0}.{1}.svc.cluster.local", key.service, key.project));
         page.moment("Created", snapshot.at_unix_ms, service.created_at_unix_ms);
         page.field("Uid", &service.uid);

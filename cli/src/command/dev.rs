@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use proto::v1;
@@ -16,9 +15,10 @@ use super::apply::{self, After, Asked};
 use super::delete;
 use super::logs::{Chunk, Printer, spawn};
 use super::wait::{self, Ended, Watch};
-use crate::args::{DevArgs, DevCommand, DevDownArgs, DevPlace, Waiting};
+use crate::args::{DevArgs, DevCommand, DevDownArgs, DevPlace, ManifestArgs, Waiting};
 use crate::client::Client;
 use crate::dev::cluster::{self, Cluster, DevConfig};
+use crate::dev::daemon::Build;
 use crate::dev::home::Home;
 use crate::dev::{checks, daemon};
 use crate::exit::{Exit, Failure};
@@ -59,8 +59,11 @@ pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure>
         return serve(&home, config).await;
     }
     // A manifest with problems is told before anything is made.
-    let loaded = manifest(session, args.file.as_ref())?;
+    let loaded = manifest(session, args)?;
     checks::root()?;
+    if args.upgrade {
+        upgrade(session, &home, &config).await?;
+    }
     if home.holder().is_some()
         && let Some(client) = daemon::ready_unless_gone(&home, &config).await?
     {
@@ -85,6 +88,25 @@ pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure>
     foreground(session, &home, config, loaded).await
 }
 
+/// Ends another build that runs the cluster in the background, so that this one takes its place. Containers run on, and
+/// are adopted; names and published ports are away until then.
+async fn upgrade(session: &mut Session, home: &Home, config: &DevConfig) -> Result<(), Failure> {
+    let Some(id) = home.holder() else { return Ok(()) };
+    let name = &config.name;
+    match daemon::build_of(id) {
+        None | Some(Build::Ours) => Ok(()),
+        Some(Build::Another { background: false }) => {
+            let what =
+                format!("process {id} runs dev cluster `{name}` in a terminal, and stops its containers when it ends");
+            Err(Failure::refused(what).hint("end it there with Ctrl-C, then run this again"))
+        }
+        Some(Build::Another { background: true }) => {
+            session.terminal.say(&format!("another build runs dev cluster {}: taking its place", paint(BOLD, name)));
+            daemon::stop(home).await
+        }
+    }
+}
+
 fn config(session: &Session, place: &DevPlace, range: Option<String>) -> Result<DevConfig, Failure> {
     let name = place.name.clone().or_else(|| session.target.cluster.clone()).unwrap_or_else(|| DEFAULT_DEV.to_owned());
     place::check_name(&name)?;
@@ -95,11 +117,12 @@ fn config(session: &Session, place: &DevPlace, range: Option<String>) -> Result<
 }
 
 /// The named manifest, or that of the directory if there is one.
-fn manifest(session: &Session, file: Option<&PathBuf>) -> Result<Option<Loaded>, Failure> {
-    if file.is_none() && crate::manifest::discover(&session.dir).is_none() {
+fn manifest(session: &Session, args: &DevArgs) -> Result<Option<Loaded>, Failure> {
+    if args.file.is_none() && intake::chosen(session).is_empty() {
         return Ok(None);
     }
-    intake::load(session, file.map(PathBuf::as_path), None).map(Some)
+    let manifest = ManifestArgs { profile: args.profile.clone(), ..ManifestArgs::of(args.file.as_ref()) };
+    intake::load(session, &manifest).map(Some)
 }
 
 async fn say_started(session: &mut Session, client: &Client) -> Result<(), Failure> {

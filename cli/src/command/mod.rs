@@ -1,6 +1,7 @@
 //! The verbs, one file each. Each takes the session and its arguments and returns an exit code or a failure.
 
 pub mod apply;
+pub mod check;
 pub mod delete;
 pub mod describe;
 pub mod dev;
@@ -16,6 +17,8 @@ pub mod version;
 pub mod wait;
 pub mod why;
 
+#[cfg(test)]
+mod check_tests;
 #[cfg(test)]
 mod events_tests;
 #[cfg(test)]

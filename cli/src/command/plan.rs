@@ -23,7 +23,7 @@ use crate::session::Session;
 
 /// `ctl plan`.
 pub async fn run(session: &mut Session, args: &PlanArgs) -> Result<Exit, Failure> {
-    let loaded = intake::load(session, args.file.as_deref(), args.project.as_deref())?;
+    let loaded = intake::load(session, &args.manifest)?;
     let client = session.client().await?;
     intake::say_notices(session, &loaded);
     let loaded = with_present_images(session, &client, loaded).await?;
@@ -69,12 +69,9 @@ fn show(
 /// The command that does it, refused if somebody else was faster.
 fn suggest(session: &mut Session, args: &PlanArgs, present_release: u64) {
     let mut words = vec![session.ctl(), "apply".to_owned()];
-    if let Some(file) = &args.file {
-        words.push(format!("-f {}", file.display()));
-    }
-    if let Some(project) = &args.project {
-        words.push(format!("-p {project}"));
-    }
+    words.extend(args.manifest.file.iter().map(|file| format!("-f {}", file.display())));
+    words.extend(args.manifest.project.iter().map(|project| format!("-p {project}")));
+    words.extend(args.manifest.profile.iter().map(|profile| format!("--profile {profile}")));
     if args.prune {
         words.push("--prune".to_owned());
     }

@@ -454,3 +454,15 @@ async fn words_of_other_programs_lead_to_ours() {
         assert!(world.err.text().contains(ours), "{line}: {}", world.err.text());
     }
 }
+
+#[tokio::test]
+async fn labels_of_a_service_are_shown() {
+    let labels = [("tier".to_owned(), "front".to_owned()), ("a".to_owned(), "b".to_owned())];
+    let web = v1::Service { labels: labels.into(), ..service("shop/web", "running", 1, 1) };
+    let mut world = World::new(shop(vec![web], vec![]));
+    assert_eq!(world.ctl("describe service shop/web").await, 0, "{}", world.err.text());
+    assert!(world.out.text().contains("a=b\n"), "{}", world.out.text());
+    assert_eq!(world.ctl("get services -o json").await, 0, "{}", world.err.text());
+    let json = world.out.text();
+    assert!(json.contains("\"labels\"") && json.contains("\"tier\": \"front\""), "{json}");
+}

@@ -3,7 +3,7 @@
 //! Never kills by name, and no process whose lock it has not seen. Called by `command/dev`.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -60,6 +60,29 @@ pub fn leave_terminal() -> Result<(), Failure> {
         Ok(_) | Err(rustix::io::Errno::PERM) => Ok(()),
         Err(e) => Err(Failure::refused(format!("cannot leave the terminal: {e}"))),
     }
+}
+
+/// Which program a process that runs a cluster was started from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// The file that this program was started from.
+    Ours,
+    /// Another one, which may have been replaced since.
+    Another {
+        /// It runs in the background: its containers outlive it.
+        background: bool,
+    },
+}
+
+/// The build that a process runs; `None` when it has just ended. A build that replaced another is another file.
+pub fn build_of(process: i32) -> Option<Build> {
+    let file = |of: &str| std::fs::metadata(format!("/proc/{of}/exe")).ok().map(|m| (m.dev(), m.ino()));
+    let (its, ours) = (file(&process.to_string())?, file("self"));
+    if Some(its) == ours {
+        return Some(Build::Ours);
+    }
+    let line = std::fs::read(format!("/proc/{process}/cmdline")).ok()?;
+    Some(Build::Another { background: line.split(|byte| *byte == 0).any(|word| word == b"--foreground-daemon") })
 }
 
 /// Waits until the node of the cluster is ready; `child` is the process that starts it, when it is ours.

@@ -179,18 +179,17 @@ pub struct Findings {
     pub undefined: BTreeMap<String, Mark>,
     /// Substitutions that failed, each with the place of its value.
     pub faults: Vec<(Mark, Fault)>,
-    substituted_bytes: usize,
+    /// Bytes of all values that were substituted, also earlier: what is found in one file counts for the next.
+    pub substituted_bytes: usize,
 }
 
 /// Substitutes variables in all values of the document, except under top-level `x-` keys, which nothing reads.
-pub fn expand_tree(root: &mut Node, variables: Variables<'_>) -> Findings {
-    let mut findings = Findings::default();
+pub fn expand_tree(root: &mut Node, variables: Variables<'_>, findings: &mut Findings) {
     if let Value::Map(entries) = &mut root.value {
         for entry in entries.iter_mut().filter(|e| !e.key.starts_with("x-")) {
-            expand_node(&mut entry.value, variables, &mut findings);
+            expand_node(&mut entry.value, variables, findings);
         }
     }
-    findings
 }
 
 /// Substitutes variables in one value and all below it.

@@ -3,6 +3,8 @@
 //! Pure: files come through `Sources`, the environment is an argument; only `files` touches a disk. Never speaks to a server.
 //! Called by `ctl apply`, `plan`, `check` and `dev`. Rules of the keys: Compose Specification; what each key's verdict is: `lower/keys`.
 
+mod assemble;
+mod check;
 mod dotenv;
 mod files;
 mod interpolate;
@@ -23,17 +25,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use proto::id::{BlobDigest, ServiceName};
-use proto::limits::MANIFEST_MAX_BYTES;
+use proto::id::{BlobDigest, ProjectName, ServiceName};
 use proto::spec::{BlobKind, ProjectSpec};
 use zeroize::Zeroizing;
 
-pub use files::{DEFAULT_FILES, Disk, discover};
+pub use check::{Checked, Judged, Said, Verdict, check};
+pub use files::{Disk, chosen};
 pub use problem::{Notice, Position, Problem};
 pub use spans::Spans;
 
 use lower::context::Context;
-use tree::{Fault, Mark, Node};
 
 /// Where files come from. The disk in production, a map in tests.
 pub trait Sources {
@@ -78,8 +79,10 @@ pub enum Input {
 /// What `load` is told. The environment's values are never shown.
 #[derive(Clone)]
 pub struct LoadOptions {
-    /// The manifest.
-    pub input: Input,
+    /// The manifest: one file or text, or several that are merged, each over those before it. Without any there is nothing to load.
+    pub inputs: Vec<Input>,
+    /// Active profiles, besides those of `COMPOSE_PROFILES`; `*` is all.
+    pub profiles: Vec<String>,
     /// The project's name if the command line says it.
     pub project_name: Option<String>,
     /// The process environment. It wins over `.env`.
@@ -91,7 +94,8 @@ pub struct LoadOptions {
 impl fmt::Debug for LoadOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoadOptions")
-            .field("input", &self.input)
+            .field("inputs", &self.inputs)
+            .field("profiles", &self.profiles)
             .field("project_name", &self.project_name)
             .field("env", &format_args!("{} variables", self.env.len()))
             .field("working_dir", &self.working_dir)
@@ -189,101 +193,27 @@ impl Loaded {
 
 /// Reads a manifest. Errors: every problem that could be found, sorted by place, at most a hundred and a count of the rest.
 pub fn load(options: &LoadOptions, sources: &dyn Sources) -> Result<Loaded, Vec<Problem>> {
-    let opened = open(options, sources).map_err(|problem| vec![problem])?;
-    let whole_file = |fault: Fault| vec![at(&opened.name, fault)];
-    let mut root = match parse::parse(&opened.bytes).map_err(whole_file)? {
-        Some(root) => root,
-        None => {
-            return Err(whole_file(Fault::new(
-                Mark { line: 1, col: 1 },
-                "the file is empty",
-                "a project needs `services:`",
-            )));
+    let mut cx = Context::new(sources);
+    let assembled = assemble::assemble(options, &mut cx);
+    let lowered = assembled.as_ref().and_then(|a| lower::lower(&a.root, &mut cx, a.name.as_ref()));
+    let files = cx.names();
+    let (problems, notices) = cx.finish();
+    match (assembled, lowered) {
+        (Some(assembled), Some((spec, blobs, builds))) if problems.is_empty() => {
+            Ok(Loaded { spec, blobs, builds, notices, spans: Spans::of(&assembled.root, files) })
         }
-    };
-    let mut cx = Context::new(&opened.name, &opened.dir, sources);
-    cx.env = with_dotenv(options, &mut cx);
-    let name = project::name(options, &root, &mut cx);
-    if let Some(name) = &name {
-        cx.env.insert(project::VARIABLE.into(), name.to_string());
-    }
-    substitute(&mut root, &mut cx);
-    let lowered = lower::lower(&root, &mut cx, name.as_ref());
-    let notices = cx.finish()?;
-    let spans = Spans::of(&root, &opened.name);
-    match lowered {
-        Some((spec, blobs, builds)) => Ok(Loaded { spec, blobs, builds, notices, spans }),
-        None => Err(vec![at(&opened.name, Fault::new(Mark::default(), "the project has no name", project::HINT))]),
+        _ if !problems.is_empty() => Err(problems),
+        _ => Err(vec![nameless(files.first().cloned().unwrap_or_default())]),
     }
 }
 
-struct Opened {
-    name: Arc<str>,
-    dir: PathBuf,
-    bytes: Vec<u8>,
+/// The project that a manifest is about, if its files can be read; whether it could be applied is not asked.
+pub fn name(options: &LoadOptions, sources: &dyn Sources) -> Option<ProjectName> {
+    assemble::name(options, &mut Context::new(sources))
 }
 
-fn open(options: &LoadOptions, sources: &dyn Sources) -> Result<Opened, Problem> {
-    match &options.input {
-        Input::Text { name, bytes } => {
-            Ok(Opened { name: name.as_str().into(), dir: options.working_dir.clone(), bytes: bytes.clone() })
-        }
-        Input::File(path) => {
-            let name: Arc<str> = path.to_string_lossy().into();
-            let absolute = project::absolute(&options.working_dir, path);
-            let dir = absolute.parent().unwrap_or(&options.working_dir).to_owned();
-            let unread =
-                |e: ReadError| at(&name, Fault::new(Mark::default(), format!("cannot be read: {e}"), unread_hint(&e)));
-            let bytes = sources.read(&absolute, MANIFEST_MAX_BYTES).map_err(unread)?;
-            Ok(Opened { name, dir, bytes })
-        }
-    }
-}
-
-fn unread_hint(error: &ReadError) -> &'static str {
-    match error {
-        ReadError::NotFound => "name the file with `-f FILE`",
-        ReadError::NotAFile => "name the Compose file itself",
-        ReadError::TooLarge { .. } => "move long texts to files of their own under `configs:`",
-        ReadError::Other(_) => "",
-    }
-}
-
-fn at(file: &str, fault: Fault) -> Problem {
-    let Fault { at, message, hint } = fault;
-    Problem { path: file.to_owned(), line: at.line, col: at.col, message, hint }
-}
-
-/// The process environment over the `.env` file beside the manifest.
-fn with_dotenv(options: &LoadOptions, cx: &mut Context<'_>) -> BTreeMap<String, String> {
-    let path = cx.dir.join(".env");
-    let name = match &options.input {
-        Input::File(file) => file.with_file_name(".env").to_string_lossy().into_owned(),
-        Input::Text { .. } => ".env".to_owned(),
-    };
-    let mut merged = BTreeMap::new();
-    match cx.sources.read(&path, MANIFEST_MAX_BYTES) {
-        Ok(bytes) => {
-            let outer = |name: &str| options.env.get(name).cloned();
-            merged.extend(cx.dotenv(&name, &bytes, false, &outer));
-        }
-        Err(ReadError::NotFound | ReadError::NotAFile) => {}
-        Err(e) => cx.problem_in(&name, Mark::default(), format!("cannot be read: {e}"), ""),
-    }
-    merged.extend(options.env.clone());
-    merged
-}
-
-fn substitute(root: &mut Node, cx: &mut Context<'_>) {
-    let findings = {
-        let env = &cx.env;
-        interpolate::expand_tree(root, &|name| env.get(name).cloned())
-    };
-    for (value, fault) in findings.faults {
-        cx.fault(fault);
-        cx.silence(value);
-    }
-    for (name, at) in findings.undefined {
-        cx.notice(at, format!("the variable `{name}` is not set: taken as empty"));
-    }
+/// A manifest of which nothing else is wrong.
+fn nameless(file: Arc<str>) -> Problem {
+    let hint = Some(project::HINT.to_owned());
+    Problem { path: file.to_string(), line: 0, col: 0, message: "the project has no name".into(), hint }
 }

@@ -7,15 +7,29 @@ use std::collections::HashMap;
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use proto::limits::{MANIFEST_MAX_BYTES, MANIFEST_MAX_DEPTH};
 
-use super::tree::{Entry, Fault, Mark, Node, Scalar, Value, shorten};
+use super::tree::{Entry, Fault, Mark, Merging, Node, Scalar, Value, shorten};
 
 /// Nodes that aliases may copy in one file: far above any real manifest, far below a bomb.
 const ALIAS_MAX_NODES: usize = 20_000;
 /// Bytes of text that aliases may copy in one file.
 const ALIAS_MAX_BYTES: usize = 4 << 20;
 
-/// Reads one YAML document. `None`: there is nothing in it.
-pub fn parse(bytes: &[u8]) -> Result<Option<Node>, Fault> {
+/// Reads one YAML document, the file of that number. `None`: there is nothing in it.
+pub fn parse(bytes: &[u8], file: u16) -> Result<Option<Node>, Fault> {
+    match document(bytes) {
+        Ok(Some(mut root)) => {
+            root.stamp(file);
+            Ok(Some(root))
+        }
+        Ok(None) => Ok(None),
+        Err(mut fault) => {
+            fault.at.file = file;
+            Err(fault)
+        }
+    }
+}
+
+fn document(bytes: &[u8]) -> Result<Option<Node>, Fault> {
     let text = checked_text(bytes)?;
     let mut builder = Builder::default();
     for next in Parser::new_from_str(text) {
@@ -48,7 +62,7 @@ fn checked_text(bytes: &[u8]) -> Result<&str, Fault> {
 
 fn mark_after(text: &str) -> Mark {
     let last_line = text.rsplit('\n').next().unwrap_or_default();
-    Mark { line: count(text.matches('\n').count()), col: count(last_line.chars().count()) }
+    Mark { line: count(text.matches('\n').count()), col: count(last_line.chars().count()), ..Mark::default() }
 }
 
 /// From a count or an index from 0 to a number from 1.
@@ -60,6 +74,7 @@ fn scan_fault(text: &str, error: &ScanError) -> Fault {
     let at = Mark {
         line: u32::try_from(error.marker().line()).unwrap_or(u32::MAX).max(1),
         col: count(error.marker().col()),
+        ..Mark::default()
     };
     if *error.kind() == ErrorKind::RecursionLimitExceeded {
         return too_deep(at);
@@ -116,7 +131,7 @@ fn tab_near(text: &str, line: u32) -> Option<Mark> {
         let content = text.lines().nth(number as usize - 1)?;
         let indent = content.len() - content.trim_start_matches([' ', '\t']).len();
         let tab = content[..indent].find('\t')?;
-        Some(Mark { line: number, col: count(tab) })
+        Some(Mark { line: number, col: count(tab), ..Mark::default() })
     })
 }
 
@@ -124,15 +139,19 @@ fn too_deep(at: Mark) -> Fault {
     Fault::new(at, format!("nested deeper than {MANIFEST_MAX_DEPTH} levels"), "")
 }
 
-/// Size of a subtree, for the budget of aliases.
-#[derive(Default, Clone, Copy)]
-struct Weight {
-    nodes: usize,
-    bytes: usize,
-    depth: usize,
+/// Size of a subtree, for the budgets of what is copied.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Weight {
+    /// Values.
+    pub nodes: usize,
+    /// Bytes of keys and texts.
+    pub bytes: usize,
+    /// Levels.
+    pub depth: usize,
 }
 
-fn weigh(node: &Node) -> Weight {
+/// The size of a value and all below it.
+pub fn weigh(node: &Node) -> Weight {
     let mut sum = Weight { nodes: 1, bytes: 0, depth: 0 };
     let mut add = |child: Weight, key_bytes: usize| {
         sum.nodes += child.nodes;
@@ -152,6 +171,7 @@ fn weigh(node: &Node) -> Weight {
 struct Open {
     at: Mark,
     anchor: usize,
+    merging: Merging,
     content: Content,
 }
 
@@ -171,22 +191,23 @@ struct Builder {
 
 impl Builder {
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
-        let at =
-            Mark { line: u32::try_from(span.start.line()).unwrap_or(u32::MAX).max(1), col: count(span.start.col()) };
+        let line = u32::try_from(span.start.line()).unwrap_or(u32::MAX).max(1);
+        let at = Mark { line, col: count(span.start.col()), ..Mark::default() };
         match event {
             Event::DocumentStart(..) => self.start_document(at),
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain && !is_string_tag(at, tag.as_deref())?;
-                self.finish_node(scalar(text.into_owned(), plain, at), anchor, plain)
+                let (is_string, merging) = meaning(at, tag.as_deref())?;
+                let plain = style == ScalarStyle::Plain && !is_string;
+                self.finish_node(Node { merging, ..scalar(text.into_owned(), plain, at) }, anchor, plain)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                is_string_tag(at, tag.as_deref())?;
-                self.start(at, anchor, Content::List(Vec::new()))
+                let (_, merging) = meaning(at, tag.as_deref())?;
+                self.start(Open { at, anchor, merging, content: Content::List(Vec::new()) })
             }
             Event::MappingStart(_, anchor, tag) => {
-                is_string_tag(at, tag.as_deref())?;
+                let (_, merging) = meaning(at, tag.as_deref())?;
                 let (entries, lines, key, merges) = Default::default();
-                self.start(at, anchor, Content::Map { entries, lines, key, merges })
+                self.start(Open { at, anchor, merging, content: Content::Map { entries, lines, key, merges } })
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(id) => self.alias(id, at),
@@ -206,16 +227,16 @@ impl Builder {
         Ok(())
     }
 
-    fn start(&mut self, at: Mark, anchor: usize, content: Content) -> Result<(), Fault> {
+    fn start(&mut self, open: Open) -> Result<(), Fault> {
         if self.open.len() >= MANIFEST_MAX_DEPTH {
-            return Err(too_deep(at));
+            return Err(too_deep(open.at));
         }
-        self.open.push(Open { at, anchor, content });
+        self.open.push(open);
         Ok(())
     }
 
     fn close(&mut self) -> Result<(), Fault> {
-        let Some(Open { at, anchor, content }) = self.open.pop() else { return Ok(()) };
+        let Some(Open { at, anchor, merging, content }) = self.open.pop() else { return Ok(()) };
         let value = match content {
             Content::List(items) => Value::List(items),
             Content::Map { mut entries, mut lines, merges, .. } => {
@@ -225,7 +246,7 @@ impl Builder {
                 Value::Map(entries)
             }
         };
-        self.finish_node(Node { at, value }, anchor, false)
+        self.finish_node(Node { at, value, merging }, anchor, false)
     }
 
     fn alias(&mut self, id: usize, at: Mark) -> Result<(), Fault> {
@@ -270,7 +291,7 @@ impl Builder {
 fn scalar(text: String, plain: bool, at: Mark) -> Node {
     let is_null = plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL");
     let value = if is_null { Value::Null } else { Value::Scalar(Scalar { text, plain, substituted: false }) };
-    Node { at, value }
+    Node::new(at, value)
 }
 
 fn map_key(node: Node, plain: bool) -> Result<(String, Mark, bool), Fault> {
@@ -319,18 +340,18 @@ fn merge_into(entries: &mut Vec<Entry>, lines: &mut HashMap<String, u32>, source
     }
 }
 
-/// Whether the tag makes a scalar text. Tags outside YAML's core schema are refused.
-fn is_string_tag(at: Mark, tag: Option<&Tag>) -> Result<bool, Fault> {
-    let Some(tag) = tag else { return Ok(false) };
+/// What a tag means: whether it makes a scalar text, and how the value is merged. Others than YAML's and Compose's are refused.
+fn meaning(at: Mark, tag: Option<&Tag>) -> Result<(bool, Merging), Fault> {
+    let Some(tag) = tag else { return Ok((false, Merging::Merge)) };
     match tag.core_suffix() {
-        Some("str") => return Ok(true),
-        Some("int" | "float" | "bool" | "null" | "map" | "seq") => return Ok(false),
+        Some("str") => return Ok((true, Merging::Merge)),
+        Some("int" | "float" | "bool" | "null" | "map" | "seq") => return Ok((false, Merging::Merge)),
         _ => {}
     }
     let name = shorten(&tag.original());
-    let hint = match name.as_str() {
-        "!reset" | "!override" => "it is for files that are merged over others, which is not supported yet",
-        _ => "remove it",
-    };
-    Err(Fault::new(at, format!("the tag `{name}` has no meaning here"), hint))
+    match name.as_str() {
+        "!reset" => Ok((false, Merging::Reset)),
+        "!override" => Ok((false, Merging::Override)),
+        _ => Err(Fault::new(at, format!("the tag `{name}` has no meaning here"), "remove it")),
+    }
 }

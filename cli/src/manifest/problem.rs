@@ -58,16 +58,21 @@ impl fmt::Display for Problem {
 pub struct Notice {
     /// The file as the user named it.
     pub file: Arc<str>,
-    /// Line, from 1.
+    /// Line, from 1; 0 when it is about the file as a whole.
     pub line: u32,
     /// Column in characters, from 1.
     pub col: u32,
     /// What is so.
     pub text: String,
+    /// A key means something else than in Compose, or nothing; otherwise it is worth knowing, and the key is honoured.
+    pub translates: bool,
 }
 
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file, self.line, self.col, self.text)
+        match self.line {
+            0 => write!(f, "{}: {}", self.file, self.text),
+            line => write!(f, "{}:{line}:{}: {}", self.file, self.col, self.text),
+        }
     }
 }

@@ -18,13 +18,14 @@ const PATH_MAX_BYTES: usize = 256;
 /// Fields such as `services.web.ports[0]` with the place of their key or item.
 #[derive(Debug, Clone, Default)]
 pub struct Spans {
-    file: Arc<str>,
+    files: Vec<Arc<str>>,
     marks: BTreeMap<String, Mark>,
 }
 
 impl Spans {
-    pub(super) fn of(root: &Node, file: &Arc<str>) -> Spans {
-        let mut spans = Spans { file: file.clone(), marks: BTreeMap::new() };
+    /// Of a document; `files` are the names of the files by the number in a mark.
+    pub(super) fn of(root: &Node, files: Vec<Arc<str>>) -> Spans {
+        let mut spans = Spans { files, marks: BTreeMap::new() };
         spans.walk(root, "", 0);
         spans
     }
@@ -62,7 +63,7 @@ impl Spans {
         let mut path = field;
         loop {
             if let Some(mark) = self.marks.get(path) {
-                return Some(Position { file: self.file.clone(), line: mark.line, col: mark.col });
+                return Some(self.position(mark));
             }
             path = &path[..path.rfind(['.', '['])?];
         }
@@ -70,7 +71,11 @@ impl Spans {
 
     /// All fields with their places, by path.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Position)> {
-        let position = |mark: &Mark| Position { file: self.file.clone(), line: mark.line, col: mark.col };
-        self.marks.iter().map(move |(path, mark)| (path.as_str(), position(mark)))
+        self.marks.iter().map(move |(path, mark)| (path.as_str(), self.position(mark)))
+    }
+
+    fn position(&self, mark: &Mark) -> Position {
+        let file = self.files.get(usize::from(mark.file)).cloned().unwrap_or_default();
+        Position { file, line: mark.line, col: mark.col }
     }
 }

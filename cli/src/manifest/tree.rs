@@ -3,9 +3,11 @@
 //! Never types a scalar before it is asked: `80` stays text until a rule wants a number, so that what was substituted for
 //! a variable can be either. Built by `parse`, changed by `interpolate`, read by `lower`.
 
-/// Line and column (in characters), both from 1.
+/// File, line and column (in characters); the latter two from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Mark {
+    /// Which of the files that were read, in the order of reading: the context knows its name and directory.
+    pub file: u16,
     /// Line.
     pub line: u32,
     /// Column.
@@ -38,6 +40,20 @@ pub struct Node {
     pub at: Mark,
     /// It.
     pub value: Value,
+    /// What it does to the value it is merged over.
+    pub merging: Merging,
+}
+
+/// What a value does to the one of the same key in an earlier file (Compose Specification, section 13).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Merging {
+    /// They become one by the rules of the key.
+    #[default]
+    Merge,
+    /// `!override`: it takes the other's place.
+    Override,
+    /// `!reset`: the key is taken away.
+    Reset,
 }
 
 /// A value.
@@ -114,6 +130,40 @@ fn is_number(text: &str) -> bool {
 }
 
 impl Node {
+    /// A value at a place, without a tag.
+    pub fn new(at: Mark, value: Value) -> Self {
+        Node { at, value, merging: Merging::Merge }
+    }
+
+    /// Puts all of it into a file.
+    pub fn stamp(&mut self, file: u16) {
+        self.at.file = file;
+        match &mut self.value {
+            Value::Null | Value::Scalar(_) => {}
+            Value::List(items) => items.iter_mut().for_each(|item| item.stamp(file)),
+            Value::Map(entries) => entries.iter_mut().for_each(|entry| {
+                entry.at.file = file;
+                entry.value.stamp(file);
+            }),
+        }
+    }
+
+    /// Whether two values say the same, wherever they stand.
+    pub fn says_the_same_as(&self, other: &Node) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Null, Value::Null) => true,
+            (Value::Scalar(a), Value::Scalar(b)) => a.text == b.text && a.kind() == b.kind(),
+            (Value::List(a), Value::List(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.says_the_same_as(b))
+            }
+            (Value::Map(a), Value::Map(b)) => {
+                let same = |e: &Entry| other.get(&e.key).is_some_and(|o| e.value.says_the_same_as(&o.value));
+                a.len() == b.len() && a.iter().all(same)
+            }
+            _ => false,
+        }
+    }
+
     /// What it is, for `expected X, found Y`.
     pub fn describe(&self) -> String {
         match &self.value {

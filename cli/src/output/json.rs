@@ -6,6 +6,8 @@
 mod plan;
 pub use plan::Plan;
 
+use std::collections::BTreeMap;
+
 use proto::v1;
 use serde::Serialize;
 
@@ -50,6 +52,8 @@ pub struct Service {
     image: String,
     ports: Vec<Port>,
     reason: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
     uid: String,
@@ -279,6 +283,7 @@ impl From<&v1::Service> for Service {
             image: s.image.clone(),
             ports: s.ports.iter().map(Port::from).collect(),
             reason: s.reason.clone(),
+            labels: s.labels.clone().into_iter().collect(),
             created_at: rfc3339(s.created_at_unix_ms),
             uid: s.uid.clone(),
             rollout: s.rollout.as_ref().map(|r| Rollout::new(s, r)),

@@ -129,7 +129,8 @@ mod tests {
         assert_ne!(payment.key.fingerprint(), other.key.fingerprint());
 
         let ask = |method: &str, path: &str, body: &str| {
-            payment.answer(&Request { method: method.into(), path: path.into(), body: body.into() })
+            let (method, path, body) = (method.into(), path.into(), body.into());
+            payment.answer(&Request { method, path, body, keep_alive: false })
         };
         let paid = ask("POST", "/charge", r#"{"total_cents":1250,"currency":"EUR"}"#);
         let texts = [ask("GET", "/", "").body, paid.body.clone(), format!("{payment:?}").into_bytes()];

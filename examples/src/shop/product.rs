@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     fn front_page(product: &Product) -> serde_json::Value {
-        let request = Request { method: "GET".into(), path: "/".into(), body: Vec::new() };
+        let request = Request { method: "GET".into(), path: "/".into(), body: Vec::new(), keep_alive: false };
         serde_json::from_slice(&product.answer(&request).body).unwrap()
     }
 

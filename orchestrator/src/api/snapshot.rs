@@ -77,6 +77,7 @@ fn service_view(state: &State, service: &Service) -> v1::Service {
         modified: service.modified.0,
         created_at_unix_ms: service.created_at.0,
         unplaced: explain::unplaced(state, service),
+        labels: service.spec.labels.clone().into_iter().collect(),
         rollout: super::rollout::view(state, service),
     }
 }

@@ -3,11 +3,12 @@
 //! Never decides and never writes State but by proposing. Does not know the operators' door.
 
 mod session;
+pub mod sessions;
+pub mod told;
 
 use proto::id::{NodeId, SessionId};
 use proto::v1;
 use proto::v1::agents_server::Agents;
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
@@ -22,6 +23,7 @@ use crate::pki::seal::Sealer;
 use crate::raft::{Clock, RaftHandle};
 use crate::switchboard::Switchboard;
 use proto::endpoint::EndpointTable;
+use sessions::Sessions;
 
 /// Messages that may wait for a slow agent.
 const MESSAGES_WAITING: usize = 64;
@@ -41,13 +43,7 @@ struct Inner {
     switchboard: Switchboard,
     sealer: Arc<Sealer>,
     clock: Arc<dyn Clock>,
-    sessions: Mutex<Sessions>,
-}
-
-#[derive(Debug, Default)]
-struct Sessions {
-    last: u64,
-    by_node: BTreeMap<NodeId, (SessionId, CancellationToken)>,
+    sessions: Mutex<Sessions<CancellationToken>>,
 }
 
 // === impl Dispatcher ===
@@ -71,13 +67,13 @@ impl Dispatcher {
 
 async fn project_tables(mut state: watch::Receiver<Arc<State>>, tables: watch::Sender<Arc<EndpointTable>>) {
     while state.changed().await.is_ok() {
-        let table = endpoints(&state.borrow_and_update());
-        tables.send_if_modified(|known| {
-            let moved = known.services != table.services || known.epoch != table.epoch;
-            if moved {
+        let state = state.borrow_and_update().clone();
+        tables.send_if_modified(|known| match told::moved_table(known, &state) {
+            Some(table) => {
                 *known = Arc::new(table);
+                true
             }
-            moved
+            None => false,
         });
         if tables.is_closed() {
             return;
@@ -88,35 +84,27 @@ async fn project_tables(mut state: watch::Receiver<Arc<State>>, tables: watch::S
 // === impl Inner ===
 
 impl Inner {
-    fn sessions(&self) -> std::sync::MutexGuard<'_, Sessions> {
+    fn sessions(&self) -> std::sync::MutexGuard<'_, Sessions<CancellationToken>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A session for the node, later than all before; an earlier one of the node is fenced off.
     fn begin_session(&self, node: NodeId) -> (SessionId, CancellationToken) {
         let fence = CancellationToken::new();
-        let wall = self.clock.wall().0;
-        let mut sessions = self.sessions();
-        sessions.last = (sessions.last + 1).max(wall);
-        let session = SessionId(sessions.last);
-        if let Some((_, earlier)) = sessions.by_node.insert(node, (session, fence.clone())) {
+        let (session, earlier) = self.sessions().begin(node, self.clock.wall(), fence.clone());
+        if let Some(earlier) = earlier {
             earlier.cancel();
         }
         (session, fence)
     }
 
     fn is_current(&self, node: NodeId, session: SessionId) -> bool {
-        self.sessions().by_node.get(&node).is_some_and(|(s, _)| *s == session)
+        self.sessions().is_current(node, session)
     }
 
     /// Ends a session; false when a later one has taken its place.
     fn end_session(&self, node: NodeId, session: SessionId) -> bool {
-        let mut sessions = self.sessions();
-        let is_current = sessions.by_node.get(&node).is_some_and(|(s, _)| *s == session);
-        if is_current {
-            sessions.by_node.remove(&node);
-        }
-        is_current
+        self.sessions().end(node, session)
     }
 }
 

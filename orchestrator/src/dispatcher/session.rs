@@ -1,22 +1,23 @@
 //! One agent's connection: hello, then its statuses in and its assignments and endpoints out, until it ends or is fenced.
 
-use proto::assignment::AssignmentSet;
 use proto::convert::required;
 use proto::id::{NodeId, SessionId, TaskId};
 use proto::limits::LEASE_MS;
 use proto::node::{NodeConditions, NodeInfo};
+use proto::revision::Revision;
 use proto::task_state::TaskStatus;
 use proto::v1;
 use proto::v1::agent_message::Message as FromAgent;
 use proto::v1::server_message::Message as ToAgent;
 use std::pin::Pin;
-use std::sync::Arc;
-use tokio::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::Inner;
+use super::told::Told;
 use crate::engine::{Command, Outcome, assignments};
 use crate::leader::LeaseEvent;
 use crate::raft::{Applied, ProposeError};
@@ -40,6 +41,9 @@ struct Session {
     id: SessionId,
     sender: mpsc::Sender<v1::ServerMessage>,
     fence: CancellationToken,
+    told: Mutex<Told>,
+    /// What was told is to be told again.
+    again: Notify,
 }
 
 /// Reads the hello, registers the node and starts the session.
@@ -60,7 +64,15 @@ pub(super) async fn open(
     door.switchboard.plug(node, id, sender.clone());
     // The receiver is gone only when this server stops.
     let _ = door.leases.send(LeaseEvent::Heard(node));
-    let session = Arc::new(Session { door, node, id, sender, fence: fence.clone() });
+    let session = Arc::new(Session {
+        door,
+        node,
+        id,
+        sender,
+        fence: fence.clone(),
+        told: Mutex::default(),
+        again: Notify::new(),
+    });
     session.send(ToAgent::Welcome(session.welcome())).await;
     let (reports, waiting) = mpsc::channel(REPORTS_WAITING);
     tokio::spawn(session.clone().write_changes());
@@ -104,29 +116,36 @@ impl Session {
         self.sender.send(v1::ServerMessage { message: Some(message) }).await.is_ok()
     }
 
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        // Each method leaves it whole, so one that panicked elsewhere does no harm.
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sends the assignment set and the endpoint table when they move; intermediate ones are dropped.
     async fn write_changes(self: Arc<Self>) {
         let mut states = self.door.state.clone();
         let mut tables = self.door.tables.clone();
-        let mut sent: Option<AssignmentSet> = None;
         states.mark_changed();
         tables.mark_changed();
         loop {
             tokio::select! {
                 () = self.fence.cancelled() => return,
                 () = self.sender.closed() => return,
+                () = self.again.notified() => {
+                    states.mark_changed();
+                    tables.mark_changed();
+                }
                 changed = states.changed() => {
                     if changed.is_err() { return }
                     let state = states.borrow_and_update().clone();
                     let Some(set) = assignments(&state, self.node, self.id) else { continue };
-                    if is_same(sent.as_ref(), &set) { continue }
-                    let message = ToAgent::Assignments((&set).into());
-                    sent = Some(set);
-                    if !self.send(message).await { return }
+                    if !self.told().is_news(&set) { continue }
+                    if !self.send(ToAgent::Assignments((&set).into())).await { return }
                 }
                 changed = tables.changed() => {
                     if changed.is_err() { return }
                     let table = tables.borrow_and_update().clone();
+                    self.told().sent_table(&table);
                     if !self.send(ToAgent::Endpoints((&*table).into())).await { return }
                 }
             }
@@ -166,6 +185,11 @@ impl Session {
             FromAgent::Hello(_) => return Err("a second hello"),
             FromAgent::Heartbeat(beat) => {
                 let _ = self.door.leases.send(LeaseEvent::Heard(self.node));
+                let has = (Revision(beat.assignment_revision), Revision(beat.endpoint_revision));
+                if self.told().beat(has.0, has.1) {
+                    tracing::warn!(node = %self.node, "the agent does not go by what it was sent; sent again");
+                    self.again.notify_one();
+                }
                 self.send(ToAgent::Heartbeat(v1::HeartbeatEcho { number: beat.number })).await;
                 return Ok(());
             }
@@ -233,12 +257,4 @@ impl Session {
             }
         }
     }
-}
-
-/// Would the agent learn nothing from this set? The revision alone says nothing.
-fn is_same(sent: Option<&AssignmentSet>, set: &AssignmentSet) -> bool {
-    sent.is_some_and(|sent| {
-        let later = AssignmentSet { revision: set.revision, ..sent.clone() };
-        later == *set
-    })
 }

@@ -25,6 +25,7 @@ pub fn admit(state: &State, spec: &ProjectSpec) -> Vec<FieldProblem> {
         admit_service(state, spec, name, service, &mut problems);
     }
     cycles(spec, &mut problems);
+    aliases(spec, &mut problems);
     ports(state, spec, &mut problems);
     problems
 }
@@ -101,6 +102,26 @@ fn cycles(spec: &ProjectSpec, problems: &mut Vec<FieldProblem>) {
                 "remove one of these dependencies",
             ));
             return;
+        }
+    }
+}
+
+/// A further name is one service's, and no other's own name: whoever asks for a service must not get another one.
+fn aliases(spec: &ProjectSpec, problems: &mut Vec<FieldProblem>) {
+    let mut owners: BTreeMap<&str, &ServiceName> = BTreeMap::new();
+    for (name, service) in &spec.services {
+        for (network, aliases) in &service.aliases {
+            let field = format!("services.{name}.networks.{network}.aliases");
+            for alias in aliases {
+                if spec.services.keys().any(|other| other.as_str() == alias && other != name) {
+                    let message = format!("alias `{alias}` is the name of another service");
+                    problems.push(problem(&field, &message, "choose another alias"));
+                }
+                if let Some(owner) = owners.insert(alias, name).filter(|owner| *owner != name) {
+                    let message = format!("alias `{alias}` is an alias of `{owner}`, too");
+                    problems.push(problem(&field, &message, "an alias is one service's: choose another one"));
+                }
+            }
         }
     }
 }

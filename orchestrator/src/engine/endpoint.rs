@@ -13,7 +13,10 @@ pub fn endpoints(state: &State) -> EndpointTable {
     let mut services = BTreeMap::new();
     for service in state.services() {
         let endpoints = state.tasks_of(&service.key).filter_map(|t| endpoint(state, t)).collect();
-        services.insert(service.key.clone(), ServiceEndpoints { ports: named_ports(service), endpoints });
+        services.insert(
+            service.key.clone(),
+            ServiceEndpoints { ports: named_ports(service), endpoints, aliases: aliases(service) },
+        );
     }
     EndpointTable { epoch: state.epoch(), revision: state.revision(), services }
 }
@@ -40,6 +43,11 @@ fn endpoint(state: &State, task: &Task) -> Option<Endpoint> {
         incarnation: task.status.incarnation,
         sequence: task.status.sequence,
     })
+}
+
+/// Of all its networks: traffic between them is not separated, and neither are names.
+fn aliases(service: &Service) -> BTreeSet<String> {
+    service.spec.aliases.values().flatten().cloned().collect()
 }
 
 fn named_ports(service: &Service) -> Vec<NamedPort> {

@@ -37,7 +37,12 @@ impl TryFrom<v1::EndpointTable> for EndpointTable {
 
 impl From<(&ServiceKey, &ServiceEndpoints)> for v1::ServiceEndpoints {
     fn from((key, s): (&ServiceKey, &ServiceEndpoints)) -> Self {
-        v1::ServiceEndpoints { service: Some(key.into()), ports: list_to(&s.ports), endpoints: list_to(&s.endpoints) }
+        v1::ServiceEndpoints {
+            service: Some(key.into()),
+            ports: list_to(&s.ports),
+            endpoints: list_to(&s.endpoints),
+            aliases: texts(&s.aliases),
+        }
     }
 }
 
@@ -45,7 +50,8 @@ impl TryFrom<v1::ServiceEndpoints> for (ServiceKey, ServiceEndpoints) {
     type Error = ConvertError;
     fn try_from(w: v1::ServiceEndpoints) -> Result<Self, ConvertError> {
         let endpoints = list_from("endpoints", w.endpoints)?;
-        Ok((required("service", w.service)?, ServiceEndpoints { ports: list_from("ports", w.ports)?, endpoints }))
+        let (ports, aliases) = (list_from("ports", w.ports)?, w.aliases.into_iter().collect());
+        Ok((required("service", w.service)?, ServiceEndpoints { ports, endpoints, aliases }))
     }
 }
 

@@ -312,6 +312,7 @@ fn table() -> EndpointTable {
         sequence: 4,
     };
     let endpoints = ServiceEndpoints {
+        aliases: BTreeSet::from(["www".to_owned()]),
         ports: vec![NamedPort { name: "dns".to_owned(), port: 53, protocol: Protocol::Udp }],
         endpoints: vec![
             endpoint(1, EndpointState::Starting),

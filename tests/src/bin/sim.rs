@@ -1,16 +1,15 @@
 //! `make sim`: runs seeds through the simulator until one breaks a promise.
 //!
-//! Says first what it runs and last how to run the failing seed again.
+//! Says first what it runs, then how often each trouble was seen to happen, and last how to run a failing seed again.
 
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use tests::sim::many::{many, reproduce, seeds};
 use tests::sim::params::Params;
 use tests::sim::run;
 use tests::sim::trace::Trace;
 
-const USAGE: &str = "sim [--seeds COUNT] [--from SEED] [--threads N] | --seed SEED [--trace]";
+const USAGE: &str = "sim [--seeds COUNT] [--from SEED] [--threads N] [--keep-going] | --seed SEED [--trace]";
 
 #[derive(Debug, Default)]
 struct Args {
@@ -26,7 +25,7 @@ fn main() -> ExitCode {
     match parse(std::env::args().skip(1)) {
         Ok(args) => match args.seed {
             Some(seed) => one(seed, args.trace),
-            None => many(&args),
+            None => all(&args),
         },
         Err(problem) => {
             eprintln!("sim: {problem}\nusage: {USAGE}");
@@ -56,7 +55,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
 fn one(seed: u64, trace: bool) -> ExitCode {
     println!("{}", Params::of(seed));
     let run = run(seed, Trace::new(trace));
-    println!("trace {:016x}, {} lines, {} revisions", run.hash, run.lines, run.revisions);
+    println!("trace {:016x}, {} lines, {} revisions, seen:{}", run.hash, run.lines, run.revisions, run.seen);
     match run.failure {
         None => {
             println!("converged {} s after the last trouble", run.converged_ms / 1_000);
@@ -69,51 +68,25 @@ fn one(seed: u64, trace: bool) -> ExitCode {
     }
 }
 
-fn reproduce(seed: u64) -> String {
-    format!("reproduce: cargo run -p tests --bin sim -- --seed {seed} --trace")
-}
-
-fn many(args: &Args) -> ExitCode {
+fn all(args: &Args) -> ExitCode {
     println!("{} seeds from {}, {} threads", args.seeds, args.from, args.threads);
     std::panic::set_hook(Box::new(|_| {}));
-    let next = AtomicU64::new(args.from);
-    let end = args.from + args.seeds;
-    let broken: Mutex<Vec<(u64, String)>> = Mutex::default();
-    let (revisions, slowest) = (AtomicU64::new(0), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..args.threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let found = !args.keep_going && broken.lock().is_ok_and(|b| !b.is_empty());
-                    if seed >= end || found {
-                        return;
-                    }
-                    let run = run(seed, Trace::new(false));
-                    revisions.fetch_add(run.revisions, Ordering::Relaxed);
-                    slowest.fetch_max(run.converged_ms, Ordering::Relaxed);
-                    if let (Some(failure), Ok(mut broken)) = (run.failure, broken.lock()) {
-                        if args.keep_going {
-                            println!("seed {seed}: {}", failure.lines().next().unwrap_or_default());
-                        }
-                        broken.push((seed, failure));
-                    }
-                }
-            });
+    let summary = many(&seeds(args.from..args.from + args.seeds), args.threads, args.keep_going);
+    println!("{summary}");
+    if args.keep_going {
+        for (seed, failure) in &summary.broken {
+            println!("seed {seed}: {}", failure.lines().next().unwrap_or_default());
         }
-    });
-    let mut broken = broken.into_inner().unwrap_or_default();
-    broken.sort();
-    let Some((seed, failure)) = broken.first() else {
-        println!(
-            "{} seeds, {} revisions: every promise is kept; the slowest converged in {} s",
-            args.seeds,
-            revisions.into_inner(),
-            slowest.into_inner() / 1_000
-        );
-        return ExitCode::SUCCESS;
-    };
-    println!("{}\nBROKEN after {} seeds, {} in all: {failure}", Params::of(*seed), seed - args.from + 1, broken.len());
-    println!("{}", reproduce(*seed));
-    ExitCode::FAILURE
+    }
+    if let Some((seed, _)) = summary.broken.first() {
+        println!("{}", Params::of(*seed));
+    }
+    let problem = summary.problem();
+    if problem.is_empty() {
+        println!("every promise is kept");
+        ExitCode::SUCCESS
+    } else {
+        println!("{problem}");
+        ExitCode::FAILURE
+    }
 }

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::private_engine::PrivateEngine;
 use super::{IMAGE, engine, traces, until_true};
 
 /// Longest time one call of `ctl` may take.
-const DEADLINE: Duration = Duration::from_secs(45);
+const DEADLINE: Duration = Duration::from_secs(100);
 
 /// How a call of `ctl` ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +43,22 @@ pub struct Dev {
     pub gateway: Option<IpAddr>,
     /// Directory of the test's manifests.
     pub dir: PathBuf,
+    /// The `ctl` to call: that beside the test, unless another build is on trial.
+    pub program: PathBuf,
     temporary: tempfile::TempDir,
     down: bool,
+    within: Option<Within>,
+}
+
+/// A private engine that it uses instead of the machine's.
+#[derive(Debug, Clone)]
+struct Within {
+    /// How `nsenter` gets to its network namespace.
+    nsenter: String,
+    /// The socket to use: the engine's, or a proxy's before it.
+    docker_host: String,
+    /// The engine's own.
+    engine: String,
 }
 
 // === impl Said ===
@@ -84,7 +99,17 @@ impl Dev {
         let dir = temporary.path().join("files");
         std::fs::create_dir(&dir).expect("a directory");
         let name = format!("t-{what}-{unique}");
-        Dev { name, unique, cluster: String::new(), gateway: None, dir, temporary, down: true }
+        let program = program();
+        Dev { name, unique, cluster: String::new(), gateway: None, dir, program, temporary, down: true, within: None }
+    }
+
+    /// A cluster that does not run yet, on a private engine; `docker_host` is its socket or that of a proxy before it.
+    #[track_caller]
+    pub fn within(what: &str, engine: &PrivateEngine, docker_host: &str) -> Dev {
+        let mut dev = Dev::prepare(what);
+        let (nsenter, docker_host, engine) = (engine.nsenter(), docker_host.to_owned(), engine.host());
+        dev.within = Some(Within { nsenter, docker_host, engine });
+        dev
     }
 
     /// Starts it, for the first time or again, and learns what it is called.
@@ -128,7 +153,14 @@ impl Dev {
     /// Calls `ctl` with more variables.
     #[track_caller]
     pub fn ctl_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Said {
-        let mut command = Command::new(program());
+        let mut command = match &self.within {
+            None => Command::new(&self.program),
+            Some(within) => {
+                let mut command = Command::new("nsenter");
+                command.arg(&within.nsenter).arg(&self.program).env("DOCKER_HOST", &within.docker_host);
+                command
+            }
+        };
         command.args(arguments).envs(variables.iter().copied()).current_dir(&self.dir);
         command.env("XDG_STATE_HOME", self.state()).env("WHERRY_DEV", &self.name).env("NO_COLOR", "1");
         command.env_remove("WHERRY_SOCKET").env("WHERRY_LOG", "info,openraft=warn");
@@ -169,7 +201,8 @@ impl Dev {
     /// The cluster's containers of one project by their names.
     #[track_caller]
     pub fn containers(&self, project: &str) -> BTreeMap<String, engine::Container> {
-        engine::containers(&self.cluster, project)
+        let host = self.within.as_ref().map(|within| within.engine.as_str());
+        engine::containers_at(host, &self.cluster, project)
     }
 
     /// Id of a task's container, `shop/web.1`: its name may be another's.
@@ -233,6 +266,12 @@ impl Dev {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
+        let state = self.state().display().to_string();
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        for mount in mounts.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| point.starts_with(&state))
+        {
+            let _ = rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH);
+        }
         if self.cluster.is_empty() {
             return;
         }
@@ -276,7 +315,7 @@ pub fn gone(pid: Pid) -> bool {
 
 /// The `ctl` beside the running test: target/PROFILE/ctl.
 #[track_caller]
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own program");
     let profile = test.parent().and_then(Path::parent).expect("tests are in PROFILE/deps");
     let ctl = profile.join("ctl");

@@ -65,20 +65,27 @@ pub struct Container {
 /// The containers with that `wherry.cluster` and, unless empty, that `wherry.project`, by their names.
 #[track_caller]
 pub fn containers(cluster: &str, project: &str) -> BTreeMap<String, Container> {
+    containers_at(None, cluster, project)
+}
+
+/// The same of another engine than the machine's.
+#[track_caller]
+pub fn containers_at(host: Option<&str>, cluster: &str, project: &str) -> BTreeMap<String, Container> {
+    let at: Vec<&str> = host.map_or(Vec::new(), |host| vec!["-H", host]);
     let mut filters = vec!["--filter".to_owned(), format!("label=wherry.cluster={cluster}")];
     if !project.is_empty() {
         filters.extend(["--filter".to_owned(), format!("label=wherry.project={project}")]);
     }
-    let mut arguments = vec!["ps", "--all", "--quiet", "--no-trunc"];
+    let mut arguments = [at.as_slice(), &["ps", "--all", "--quiet", "--no-trunc"]].concat();
     arguments.extend(filters.iter().map(String::as_str));
     let listed = docker(&arguments);
     // One that goes between the list and the look is not there.
-    let looks = listed.lines().filter_map(look);
+    let looks = listed.lines().filter_map(|id| look(&at, id));
     looks.collect()
 }
 
-fn look(id: &str) -> Option<(String, Container)> {
-    let said = attempt(&["inspect", "--format", "{{.Name}} {{.State.StartedAt}}", id]).ok()?;
+fn look(at: &[&str], id: &str) -> Option<(String, Container)> {
+    let said = attempt(&[at, &["inspect", "--format", "{{.Name}} {{.State.StartedAt}}", id]].concat()).ok()?;
     let (name, started_at) = said.split_once(' ')?;
     let container = Container { id: id.to_owned(), started_at: started_at.to_owned() };
     Some((name.trim_start_matches('/').to_owned(), container))

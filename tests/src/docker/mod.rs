@@ -1,12 +1,16 @@
 //! The harness of the tests that run the real `ctl` on the real Docker Engine, one dev cluster per test.
 //!
 //! `dev` starts and removes clusters, `engine` looks at Docker from outside Wherry, `traces` lists what a cluster has on
-//! this machine, `wire` asks published ports and the resolver, `figures` keeps what was measured.
+//! this machine, `wire` asks published ports and the resolver, `load` does so all the time, `private_engine` and `proxy` are an
+//! engine to break and what stands before it, `figures` keeps what was measured.
 //! Never skips: without an engine, without `ctl` or the example images a test fails and says what to do.
 
 pub mod dev;
 pub mod engine;
 pub mod figures;
+pub mod load;
+pub mod private_engine;
+pub mod proxy;
 pub mod traces;
 pub mod wire;
 

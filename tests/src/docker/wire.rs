@@ -186,7 +186,7 @@ pub fn lookup(resolver: IpAddr, name: &str) -> Answer {
     answer(sent_ns, &Message::from_vec(&packet[..size]).expect("a message of DNS"))
 }
 
-fn question(id: u16, name: &str) -> Vec<u8> {
+pub(super) fn question(id: u16, name: &str) -> Vec<u8> {
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     let name = Name::from_ascii(format!("{name}.")).expect("a name");

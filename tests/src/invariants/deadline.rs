@@ -26,7 +26,7 @@ impl Promise for Deadline {
         if !plan.is_empty() || !world.state.revision().0.is_multiple_of(4) {
             return Ok(());
         }
-        let leases = &world.leader.leases;
+        let leases = world.leader.leases();
         let deadline = next_deadline(&world.state, leases, *now);
         let span = deadline.map_or(FAR_MS, |d| d.since_ms(*now));
         for n in 1..=TRIED {

@@ -4,23 +4,33 @@ mod absence;
 mod accepted;
 mod acknowledged;
 mod addresses;
+mod answered;
 mod answers;
+mod backoff;
+mod capacity;
+mod checks;
 mod deadline;
 mod deletion_order;
+mod drained;
 mod foreigners;
 mod forward_only;
 mod gates;
+mod gradual;
+mod handover;
 mod leases;
 mod names;
 mod once;
 mod one_ready;
+mod prepared;
 mod reasons;
 mod replay;
+mod rest;
 mod serving;
 mod settles;
 mod sound;
 mod stopped;
 mod untouched;
+mod volumes;
 
 use std::fmt::Debug;
 
@@ -53,22 +63,32 @@ impl Promises {
                 Box::<accepted::Accepted>::default(),
                 Box::<acknowledged::Acknowledged>::default(),
                 Box::<addresses::Addresses>::default(),
+                Box::new(answered::Answered),
                 Box::<answers::Answers>::default(),
+                Box::<backoff::Backoff>::default(),
+                Box::new(capacity::Capacity),
+                Box::<checks::Checks>::default(),
                 Box::new(deadline::Deadline),
                 Box::new(deletion_order::DeletionOrder),
+                Box::<drained::Drained>::default(),
                 Box::new(foreigners::Foreigners),
                 Box::new(forward_only::ForwardOnly),
                 Box::new(gates::Gates),
+                Box::<gradual::Gradual>::default(),
+                Box::<handover::Handover>::default(),
                 Box::new(leases::Leases),
                 Box::new(names::Names),
                 Box::<once::Once>::default(),
                 Box::<one_ready::OneReady>::default(),
+                Box::<prepared::Prepared>::default(),
                 Box::new(reasons::Reasons),
                 Box::new(replay::Replay),
+                Box::new(rest::Rest),
                 Box::new(serving::Serving),
                 Box::new(settles::Settles),
                 Box::<stopped::Stopped>::default(),
                 Box::<untouched::Untouched>::default(),
+                Box::new(volumes::Volumes),
             ],
         }
     }

@@ -36,7 +36,7 @@ impl Promise for Settles {
                 let change = &plan.changes[*index as usize].change;
                 return Err(format!("a plan made from this very State is rejected: {change}: {why}"));
             }
-            plan = reconcile(&state, &world.leader.leases, *now);
+            plan = reconcile(&state, world.leader.leases(), *now);
             if plan.is_empty() {
                 return Ok(());
             }

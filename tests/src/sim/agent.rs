@@ -4,20 +4,24 @@
 
 use agent::dns::zone::{OwnEndpoint, OwnView, Zone};
 use agent::engine::health::{Effective, Sample, effective, pause_ms};
-use agent::engine::{Action, ContainerState, Memory, Observed, diff, next_deadline, own_endpoints, strangers};
+use agent::engine::{Action, Memory, Observed, diff, next_deadline, own_endpoints, strangers};
 use agent::reporter::Outbox;
 use proto::assignment::{AssignmentSet, Desired};
-use proto::endpoint::EndpointTable;
-use proto::id::TaskId;
+use proto::endpoint::{EndpointState, EndpointTable};
+use proto::id::{ServiceKey, TaskId};
 use proto::node::{NodeConditions, NodeInfo};
 use proto::revision::{Time, Wall};
+use proto::spec::HealthCheck;
 use proto::task_state::Phase;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::World;
 use super::event::{Event, Fact, What};
 use super::image::Program;
+use super::params::Trouble;
 use super::session::Connection;
 
 const LIST_EVERY_MS: u64 = 10_000;
@@ -26,15 +30,21 @@ const WRITE_AFTER_MS: u64 = 100;
 /// A year: moments before the process began can be expressed.
 const BEGIN_MS: u64 = 365 * 24 * 3_600_000;
 
+/// What a ledger gives back of what it was given: what is not kept is not there.
+fn read_again<T: Serialize + DeserializeOwned>(kept: &T) -> T {
+    let bytes = serde_json::to_vec(kept).expect("what a ledger keeps is writable");
+    serde_json::from_slice(&bytes).expect("what was written is readable")
+}
+
 /// What is on an agent's disk.
 #[derive(Debug, Default)]
 pub struct Disk {
     /// The set accepted last.
-    pub assignments: Option<Vec<u8>>,
+    pub assignments: Option<Arc<AssignmentSet>>,
     /// The memory.
-    pub memory: Option<Vec<u8>>,
+    pub memory: Option<Memory>,
     /// The endpoint table.
-    pub endpoints: Option<Vec<u8>>,
+    pub endpoints: Option<Arc<EndpointTable>>,
     /// The memory was damaged.
     pub damaged: bool,
 }
@@ -62,6 +72,14 @@ pub struct Agent {
     pub connection: Option<Connection>,
     /// Its line is cut until then.
     pub cut_until: u64,
+    /// Its host is suspended until then.
+    pub suspended_until: u64,
+    /// That was seen to hold something up.
+    pub suspend_seen: bool,
+    /// How long this process was suspended in all, in milliseconds.
+    pub slept: u64,
+    /// Its disk takes no sets until then.
+    pub disk_full_until: u64,
     /// What its disk holds.
     pub disk: Disk,
     /// Conditions told last.
@@ -71,6 +89,7 @@ pub struct Agent {
     /// Calls to the engine under way, by task.
     pub calls: BTreeMap<TaskId, u64>,
     started: u64,
+    stepped: u64,
     finding: bool,
     found: bool,
     engine_problem: String,
@@ -102,11 +121,16 @@ impl Agent {
             outbox: Outbox::default(),
             connection: None,
             cut_until: 0,
+            suspended_until: 0,
+            suspend_seen: false,
+            slept: 0,
+            disk_full_until: 0,
             disk: Disk::default(),
             told: None,
             wall_offset: 0,
             calls: BTreeMap::new(),
             started: 0,
+            stepped: 0,
             finding: false,
             found: false,
             engine_problem: String::new(),
@@ -134,16 +158,30 @@ impl Agent {
         self.process = old.process;
         self.disk = old.disk;
         self.cut_until = old.cut_until;
+        self.disk_full_until = old.disk_full_until;
         self.wall_offset = old.wall_offset;
     }
 
-    fn now(&self, now_ms: u64) -> Time {
-        Time(BEGIN_MS + now_ms - self.started)
+    /// Do its own names answer a task of its own?
+    pub fn answers(&self, task: TaskId) -> bool {
+        self.own.endpoints.get(&task).is_some_and(|e| e.state == EndpointState::Ready)
     }
 
-    /// Names as this node answers them.
-    pub fn zone(&self) -> Zone {
-        Zone::new(&self.table, self.info.id, &self.own)
+    /// Its monotonic clock: stands still while its host is suspended.
+    pub fn now(&self, now_ms: u64) -> Time {
+        Time(BEGIN_MS + self.stepped + now_ms - self.started - self.slept)
+    }
+
+    /// Its monotonic clock steps forward.
+    pub fn step(&mut self, by_ms: u64) {
+        self.stepped += by_ms;
+    }
+
+    /// Names of some services as this node answers them.
+    pub fn zone<'a>(&self, of: impl Iterator<Item = &'a ServiceKey>) -> Zone {
+        let services = of.filter_map(|key| Some((key.clone(), self.table.services.get(key)?.clone()))).collect();
+        let table = EndpointTable { epoch: self.table.epoch, revision: self.table.revision, services };
+        Zone::new(&table, self.info.id, &self.own)
     }
 }
 
@@ -162,17 +200,17 @@ impl World {
         body.process += 1;
         body.alive = true;
         body.started = now_ms;
+        (body.slept, body.stepped) = (0, 0);
         body.list_at = now_ms + LIST_EVERY_MS;
         let (now, wall) = self.clocks(agent);
         let body = &mut self.agents[agent];
-        let set: Option<AssignmentSet> =
-            body.disk.assignments.as_deref().map(|bytes| serde_json::from_slice(bytes).expect("a set is readable"));
-        if let Some(bytes) = &body.disk.endpoints {
-            body.table = Arc::new(serde_json::from_slice(bytes).expect("a table is readable"));
+        let set: Option<AssignmentSet> = body.disk.assignments.as_deref().map(read_again);
+        if let Some(table) = &body.disk.endpoints {
+            body.table = Arc::new(read_again(&**table));
         }
         let told = body.table.highest_incarnation(body.info.id);
-        body.memory = match body.disk.memory.as_deref().filter(|_| !body.disk.damaged) {
-            Some(bytes) => serde_json::from_slice::<Memory>(bytes).expect("a memory is readable").restored(now, wall),
+        body.memory = match body.disk.memory.as_ref().filter(|_| !body.disk.damaged) {
+            Some(memory) => read_again(memory).restored(now, wall),
             None if set.is_none() && !body.disk.damaged => Memory::default(),
             None => Memory::after_loss(wall, told),
         };
@@ -263,6 +301,9 @@ impl World {
 
     /// The engine reads; its answer may take a while, and what is true then may be another thing.
     pub(super) fn read_at_engine(&mut self, agent: usize, process: u64, begun: u64, what: What) {
+        if self.hosts[agent].away_until > self.now {
+            self.saw(Trouble::EngineAway);
+        }
         let docker = &self.hosts[agent];
         let answer = (docker.away_until <= self.now).then(|| match &what {
             What::List => docker.list(),
@@ -450,11 +491,12 @@ impl World {
     fn sleep(&mut self, agent: usize, set: &AssignmentSet) {
         let body = &mut self.agents[agent];
         let now = body.now(self.now);
-        let deadline =
-            next_deadline(set, &body.observed, &body.memory, now).map_or(LIST_EVERY_MS, |at| at.since_ms(now));
+        let until = next_deadline(set, &body.observed, &body.memory, now);
+        let deadline = until.map_or(LIST_EVERY_MS, |at| at.since_ms(now));
         let list = if body.listing || !body.found { LIST_EVERY_MS } else { body.list_at.saturating_sub(self.now) };
         body.wake += 1;
         let (process, wake) = (body.process, body.wake);
+        self.facts.push(Fact::Rested { agent, now, until });
         self.after(deadline.min(list).max(1), Event::Wake { agent, process, wake });
     }
 
@@ -529,7 +571,7 @@ impl World {
         let body = &mut self.agents[agent];
         if body.is_process(process) {
             body.writing = false;
-            body.disk.memory = Some(serde_json::to_vec(&body.memory).expect("a memory is writable"));
+            body.disk.memory = Some(body.memory.clone());
         }
     }
 
@@ -554,25 +596,50 @@ impl World {
         }
     }
 
+    fn check_of(&self, agent: usize, process: u64, task: TaskId, incarnation: u32) -> Option<HealthCheck> {
+        let body = &self.agents[agent];
+        if !body.is_process(process) || body.probes.get(&task) != Some(&incarnation) {
+            return None;
+        }
+        let (assignment, memory) = (body.accepted.as_ref()?.tasks.get(&task)?, body.memory.task(task)?);
+        match effective(&assignment.health, memory.image_check.as_ref()) {
+            Effective::Check(check) => Some(check.clone()),
+            _ => None,
+        }
+    }
+
+    /// A check begins; a healthy program's may fail or hang by bad luck.
     pub(super) fn probe(&mut self, agent: usize, process: u64, task: TaskId, incarnation: u32) {
-        let now_ms = self.now;
+        let Some(check) = self.check_of(agent, process, task, incarnation) else { return };
+        let id = self.agents[agent].memory.task(task).map(|t| t.status.container_id.clone()).unwrap_or_default();
+        let running = self.hosts[agent].containers.get(&id).filter(|c| c.is_running());
+        let passes = running.map_or(Some(false), |c| Program::of(&c.image).passes(self.now - c.began));
+        let (takes, passed) = match passes {
+            Some(true) if self.strikes(Trouble::ProbeFails) => {
+                self.saw(Trouble::ProbeFails);
+                (self.rng.range(1, 30), false)
+            }
+            Some(true) if self.strikes(Trouble::ProbeHangs) => {
+                self.saw(Trouble::ProbeHangs);
+                (check.timeout_ms, false)
+            }
+            Some(passes) => (self.rng.range(1, 30), passes),
+            None => (check.timeout_ms, false),
+        };
+        self.after(takes, Event::Probed { agent, process, task, incarnation, passed });
+    }
+
+    /// A check has ended.
+    pub(super) fn probed(&mut self, agent: usize, process: u64, task: TaskId, incarnation: u32, passed: bool) {
+        let Some(check) = self.check_of(agent, process, task, incarnation) else { return };
+        let sample = Sample { passed, output: if passed { String::new() } else { "connection refused".into() } };
         let (now, _) = self.clocks(agent);
         let body = &mut self.agents[agent];
-        if !body.is_process(process) || body.probes.get(&task) != Some(&incarnation) {
-            return;
-        }
         let Some(set) = body.accepted.clone() else { return };
-        let (Some(assignment), Some(memory)) = (set.tasks.get(&task), body.memory.task(task)) else { return };
-        let Effective::Check(check) = effective(&assignment.health, memory.image_check.as_ref()) else { return };
-        let real = self.hosts[agent].containers.get(&memory.status.container_id);
-        let running = real.filter(|c| matches!(c.shown.state, ContainerState::Running { .. }));
-        let passed = running.is_some_and(|c| Program::of(&c.image).passes(now_ms - c.began));
-        let sample = Sample { passed, output: if passed { String::new() } else { "connection refused".into() } };
-        let check = check.clone();
         body.memory.sample(&set, task, incarnation, &sample, now);
         let ever = body.memory.task(task).is_some_and(|t| t.history.ever_passed);
-        let pause = pause_ms(&check, ever);
-        self.after(pause, Event::Probe { agent, process, task, incarnation });
+        self.facts.push(Fact::Sampled { agent, task, incarnation, passed });
+        self.after(pause_ms(&check, ever), Event::Probe { agent, process, task, incarnation });
         self.turn(agent);
     }
 }

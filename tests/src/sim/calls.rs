@@ -10,9 +10,12 @@ use proto::id::TaskId;
 use super::World;
 use super::event::{Event, Fact, Why};
 use super::image::Program;
+use super::params::Trouble as Bad;
 
 /// Time of a create that cannot be given up any more, in milliseconds.
 const CREATE_MS: u64 = 60;
+/// An engine that says nothing of a pull for so long is left alone with it, in milliseconds.
+const PULL_SILENCE_MS: u64 = 60_000;
 
 /// What was seen of a container after a call.
 #[derive(Debug, Clone)]
@@ -33,7 +36,9 @@ pub struct Call {
     kind: Kind,
     effect_at: u64,
     cancelled: bool,
+    begun: u64,
     result: Option<Result<Option<String>, Trouble>>,
+    pull: Option<Bad>,
 }
 
 #[derive(Debug, Clone)]
@@ -43,12 +48,24 @@ enum Kind {
     Volume { name: String },
 }
 
+// === impl Call ===
+
+impl Call {
+    /// Whose it is.
+    pub fn agent(&self) -> usize {
+        self.agent
+    }
+}
+
 impl World {
     fn call(&mut self, agent: usize, kind: Kind, effect_ms: u64) -> u64 {
         self.calls_made += 1;
         let id = self.calls_made;
         let (process, effect_at) = (self.agents[agent].process, self.now + effect_ms);
-        self.calls.insert(id, Call { agent, process, kind, effect_at, cancelled: false, result: None });
+        self.calls.insert(
+            id,
+            Call { agent, process, kind, effect_at, cancelled: false, begun: self.now, result: None, pull: None },
+        );
         self.at(effect_at, Event::Effect { call: id });
         id
     }
@@ -56,11 +73,12 @@ impl World {
     pub(super) fn call_step(&mut self, agent: usize, assignment: Assignment, step: Step) {
         let task = assignment.task;
         let program = Program::of(&assignment.container.image);
+        let mut pull = None;
         let effect_ms = match &step {
             Step::Fetch | Step::Prepare { .. } => {
-                let present = self.hosts[agent].images.contains(&assignment.container.image);
-                let pull = if present { 0 } else { program.pull_ms().unwrap_or(700) };
-                pull + CREATE_MS + self.rng.skewed(10, 400)
+                let (ms, bad) = self.pull(agent, &assignment.container.image);
+                pull = bad;
+                ms + CREATE_MS + self.rng.skewed(10, 400)
             }
             Step::Start { .. } => self.rng.skewed(20, 500),
             Step::Stop { grace_ms, .. } if program == Program::Stubborn => *grace_ms,
@@ -74,7 +92,23 @@ impl World {
             self.touched(agent, task, container.clone(), why);
         }
         let id = self.call(agent, Kind::Step { assignment: Box::new(assignment), step }, effect_ms);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.pull = pull;
+        }
         self.agents[agent].calls.insert(task, id);
+    }
+
+    /// How long a pull takes, in milliseconds, and what is wrong with it.
+    fn pull(&mut self, host: usize, image: &str) -> (u64, Option<Bad>) {
+        if self.hosts[host].images.contains(image) {
+            (0, None)
+        } else if self.strikes(Bad::HungPull) {
+            (PULL_SILENCE_MS, Some(Bad::HungPull))
+        } else if self.strikes(Bad::SlowPull) {
+            (self.rng.range(2_000, 180_000), Some(Bad::SlowPull))
+        } else {
+            (Program::of(image).pull_ms().unwrap_or(700), None)
+        }
     }
 
     pub(super) fn call_dismiss(&mut self, agent: usize, container: String, step: Step) {
@@ -124,7 +158,11 @@ impl World {
         let pulls = matches!(&call.kind, Kind::Step { step: Step::Fetch | Step::Prepare { .. }, .. });
         if pulls && call.result.is_none() && now + CREATE_MS < call.effect_at {
             call.cancelled = true;
+            let (bad, lasted) = (call.pull, now - call.begun);
             self.after(1, Event::End { call: id });
+            if let Some(bad) = bad.filter(|_| lasted >= 2_000) {
+                self.saw(bad);
+            }
         }
     }
 
@@ -134,20 +172,14 @@ impl World {
         if call.cancelled || call.result.is_some() {
             return;
         }
-        let (agent, kind) = (call.agent, call.kind.clone());
+        let (agent, kind, pull) = (call.agent, call.kind.clone(), call.pull);
         let orphan = !self.agents[agent].is_process(call.process);
-        let prepares = matches!(&kind, Kind::Step { step: Step::Prepare { .. }, .. });
+        let prepares = matches!(&kind, Kind::Step { step: Step::Fetch | Step::Prepare { .. }, .. });
         if orphan && prepares && !self.rng.chance(200) {
             self.calls.remove(&id);
             return;
         }
-        let away = self.hosts[agent].away_until > self.now;
-        let result = if away && !self.rng.chance(300) {
-            Err(Trouble::Unknown("the engine did not answer in time".into()))
-        } else {
-            let done = self.do_at_engine(agent, &kind);
-            if away { Err(Trouble::Unknown("the engine did not answer in time".into())) } else { done }
-        };
+        let result = self.result(agent, &kind, pull);
         if orphan {
             self.calls.remove(&id);
             return;
@@ -157,6 +189,28 @@ impl World {
         }
         let delay = self.rng.skewed(1, 300);
         self.after(delay, Event::End { call: id });
+    }
+
+    /// What the call does, and what its caller will hear of it.
+    fn result(&mut self, host: usize, kind: &Kind, pull: Option<Bad>) -> Result<Option<String>, Trouble> {
+        let unknown = || Err(Trouble::Unknown("the engine did not answer in time".into()));
+        if let Some(bad) = pull {
+            self.saw(bad);
+        }
+        if pull == Some(Bad::HungPull) {
+            return unknown();
+        }
+        let away = self.hosts[host].away_until > self.now;
+        let bad = if away { Bad::EngineAway } else { Bad::UnknownOutcome };
+        if away || self.strikes(Bad::UnknownOutcome) {
+            self.saw(bad);
+            if self.rng.chance(if away { 300 } else { 500 }) {
+                // It was done all the same.
+                let _ = self.do_at_engine(host, kind);
+            }
+            return unknown();
+        }
+        self.do_at_engine(host, kind)
     }
 
     fn do_at_engine(&mut self, host: usize, kind: &Kind) -> Result<Option<String>, Trouble> {
@@ -195,7 +249,9 @@ impl World {
                 Ok(None)
             }
             Kind::Volume { name } => {
-                self.hosts[host].volumes.remove(name);
+                if self.hosts[host].volumes.remove(name) {
+                    self.facts.push(Fact::VolumeRemoved { name: name.clone() });
+                }
                 Ok(None)
             }
             Kind::Step { step: Step::ReadImage, .. } | Kind::Dismiss { .. } => Ok(None),
@@ -221,26 +277,33 @@ impl World {
         let run = self.hosts[host].containers.get(container).map_or(0, |c| c.runs);
         self.say(format_args!("host {host} runs {container} of {task}, run {run}"));
         self.facts.push(Fact::Started { host, task, container: container.to_owned() });
-        if let Some((after, code)) = program.life(run) {
+        let crashes = self.hosts[host].crashing_until > now;
+        if let Some((after, code)) = if crashes { Some((200, 1)) } else { program.life(run) } {
             self.after(after, Event::Ends { host, container: container.to_owned(), run, code });
         }
         Ok(())
     }
 
     /// A process ends, whoever ended it; the engine hints at it.
-    pub(super) fn end_process(&mut self, host: usize, container: &str, code: i32) {
+    pub(super) fn end_process(&mut self, host: usize, container: &str, code: i32) -> bool {
         let wall = self.wall(Some(host));
-        if self.hosts[host].end(container, code, wall) {
+        let ended = self.hosts[host].end(container, code, wall);
+        if ended {
             self.say(format_args!("host {host}: {container} ended with {code}"));
             self.hint(host, container);
         }
+        ended
     }
 
     /// The engine hints at a death, unless the hint is lost.
     pub(super) fn hint(&mut self, host: usize, container: &str) {
-        let lost = self.params.hints_lost;
         let Some(task) = self.hosts[host].containers.get(container).map(|c| c.shown.task) else { return };
-        if self.hosts[host].away_until <= self.now && !(self.rough && self.rng.chance(lost)) {
+        if self.hosts[host].away_until > self.now {
+            return;
+        }
+        if self.strikes(Bad::HintLost) {
+            self.saw(Bad::HintLost);
+        } else {
             let process = self.agents[host].process;
             let delay = self.rng.skewed(0, 60);
             self.after(delay, Event::Hint { agent: host, process, task, container: container.to_owned() });
@@ -250,6 +313,13 @@ impl World {
     pub(super) fn ends(&mut self, host: usize, container: &str, run: u32, code: i32) {
         if self.hosts[host].containers.get(container).is_some_and(|c| c.runs == run && c.is_running()) {
             self.end_process(host, container, code);
+            if self.hosts[host].crashing_until > self.now {
+                self.hosts[host].crashes += 1;
+                // A loop is more than twice.
+                if self.hosts[host].crashes == 3 {
+                    self.saw(Bad::CrashLoop);
+                }
+            }
         }
     }
 

@@ -19,6 +19,10 @@ pub struct Docker {
     pub images: BTreeSet<String>,
     /// It does not answer before.
     pub away_until: u64,
+    /// Whatever starts before then ends at once.
+    pub crashing_until: u64,
+    /// How often that happened.
+    pub crashes: u32,
     /// Its volumes.
     pub volumes: BTreeSet<String>,
     made: u64,

@@ -1,7 +1,7 @@
 //! Liveness: once troubles have ended everything becomes as asked, or has a reason that this world's programs explain.
 
 use orchestrator::engine::explain;
-use orchestrator::engine::model::{Service, Task};
+use orchestrator::engine::model::{RolloutState, Service, Task};
 use orchestrator::engine::placement::{Ledger, place};
 use orchestrator::engine::reconcile::slot_order;
 use proto::id::{ServiceKey, Slot};
@@ -68,6 +68,10 @@ fn service(world: &World, service: &Service) -> Option<String> {
             return Some(format!("{} of {key} is surplus", task.id));
         }
     }
+    let is_under_way = service.rollout.as_ref().is_some_and(|r| r.is_running());
+    if is_under_way && !blocked(world, service) {
+        return Some(format!("the rollout of {key} has not ended"));
+    }
     slot_order(service.spec.replicas).find_map(|slot| slot_problem(world, service, slot))
 }
 
@@ -77,7 +81,7 @@ fn slot_problem(world: &World, service: &Service, slot: Slot) -> Option<String> 
     if well > 0 {
         return (tasks.len() > 1).then(|| format!("{}.{slot} has {} tasks", service.key, tasks.len()));
     }
-    match excuse(world, service, slot, &tasks) {
+    match excuse(world, service, &tasks) {
         Some(_) => no_reason(world, service, slot),
         None => {
             let state: Vec<String> =
@@ -91,7 +95,7 @@ fn slot_problem(world: &World, service: &Service, slot: Slot) -> Option<String> 
 }
 
 /// What excuses a slot that is not as asked; `None`: nothing does.
-fn excuse(world: &World, service: &Service, slot: Slot, tasks: &[&Task]) -> Option<&'static str> {
+fn excuse(world: &World, service: &Service, tasks: &[&Task]) -> Option<&'static str> {
     let checked = matches!(service.spec.health, HealthSpec::Check(_));
     if !Program::of(&service.spec.container.image).works(checked) {
         return Some("its program never gets ready");
@@ -107,14 +111,9 @@ fn excuse(world: &World, service: &Service, slot: Slot, tasks: &[&Task]) -> Opti
     if place(&world.state, &Ledger::of(&world.state), service, None).is_err() {
         return Some("no node can hold it");
     }
-    // One slot changes at a time: another one that never gets ready holds this one back, which serves as before.
-    let serves = tasks.iter().any(|t| t.is_satisfied());
-    let held = slot_order(service.spec.replicas).filter(|other| *other != slot).any(|other| {
-        let others: Vec<&Task> = world.state.tasks_of(&service.key).filter(|t| t.slot == other).map(|t| &**t).collect();
-        let gave_up = others.iter().any(|t| t.spec_hash == service.spec_hash && !t.is_satisfied());
-        gave_up && others.len() > 1
-    });
-    (serves && held).then_some("another slot is being changed")
+    let rollout = service.rollout.as_ref()?;
+    let is_left = matches!(rollout.state, RolloutState::Paused { .. } | RolloutState::Failed { .. });
+    is_left.then_some("its rollout was paused, or failed and could not be taken back")
 }
 
 fn blocked(world: &World, service: &Service) -> bool {

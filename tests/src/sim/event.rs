@@ -6,8 +6,9 @@ use proto::assignment::AssignmentSet;
 use proto::endpoint::EndpointTable;
 use proto::id::TaskId;
 use proto::node::NodeConditions;
-use proto::revision::Time;
+use proto::revision::{Revision, Time};
 use proto::task_state::TaskStatus;
+use std::sync::Arc;
 
 use super::params::Trouble;
 
@@ -23,9 +24,9 @@ pub enum Event {
     /// A server has won.
     Elected,
     /// A message reaches the server.
-    ToServer { agent: usize, link: u64, message: Up },
+    ToServer { agent: usize, letter: Letter, message: Up },
     /// A message reaches an agent.
-    ToAgent { agent: usize, link: u64, message: Down },
+    ToAgent { agent: usize, letter: Letter, message: Down },
     /// The server learns that a connection is gone.
     Closed { agent: usize, link: u64 },
     /// An agent learns that its connection is gone.
@@ -56,6 +57,8 @@ pub enum Event {
     EngineLost { agent: usize, process: u64 },
     /// A health check is run.
     Probe { agent: usize, process: u64, task: TaskId, incarnation: u32 },
+    /// A health check has ended.
+    Probed { agent: usize, process: u64, task: TaskId, incarnation: u32, passed: bool },
     /// An agent's memory is written.
     WriteMemory { agent: usize, process: u64 },
     /// A program ends by itself.
@@ -74,13 +77,37 @@ pub enum Event {
     Look,
 }
 
+/// A message's envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Letter {
+    /// The connection it travels by.
+    pub link: u64,
+    /// Counts letters as they are sent.
+    pub number: u64,
+    /// What becomes of it on its way.
+    pub fate: Fate,
+}
+
+/// What becomes of a message on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It comes.
+    Comes,
+    /// It comes late.
+    Late,
+    /// It is the second of its kind.
+    Copy,
+    /// It does not come.
+    Lost,
+}
+
 /// From an agent.
 #[derive(Debug, Clone)]
 pub enum Up {
     /// Hello.
     Hello,
-    /// It is alive.
-    Heartbeat,
+    /// It is alive, and goes by this.
+    Heartbeat { assignments: Revision, endpoints: Revision },
     /// Statuses, to be acknowledged.
     Statuses { number: u64, reports: Vec<(TaskId, TaskStatus)> },
     /// What it says of itself.
@@ -93,9 +120,9 @@ pub enum Down {
     /// A session has begun.
     Welcome,
     /// What it should run, as protobuf messages carry it.
-    Assignments(Box<AssignmentSet>),
+    Assignments(Arc<AssignmentSet>),
     /// What names mean.
-    Endpoints(Box<EndpointTable>),
+    Endpoints(Arc<EndpointTable>),
     /// A batch is in the log.
     Acknowledged(u64),
     /// The answer to a heartbeat.
@@ -124,13 +151,19 @@ pub enum Fact {
     Started { host: usize, task: TaskId, container: String },
     /// An agent had a container stopped or removed; `wanted` is what its node had been asked when it decided.
     Touched { host: usize, container: String, task: TaskId, was_running: bool, foreign: bool, why: Why },
+    /// A volume was removed at an engine.
+    VolumeRemoved { name: String },
     /// An agent took a set.
     Accepted { agent: usize },
     /// An agent's names may have changed.
     Named { agent: usize },
+    /// An agent took in what a check said.
+    Sampled { agent: usize, task: TaskId, incarnation: u32, passed: bool },
+    /// An agent has nothing to do before that moment of its clock.
+    Rested { agent: usize, now: Time, until: Option<Time> },
     /// A request was answered.
     Answered { request: usize, outcome: Outcome },
-    /// Trouble began.
+    /// Trouble was seen.
     Trouble(Trouble),
     /// Time passed.
     Lapsed,
@@ -151,4 +184,45 @@ pub enum Why {
     Duplicate,
     /// None of these.
     NoReason,
+}
+
+// === impl Event ===
+
+impl Event {
+    /// Does it concern the leader's process?
+    pub fn is_of_leader(&self) -> bool {
+        matches!(
+            self,
+            Event::Commit { .. }
+                | Event::LeaderTurn { .. }
+                | Event::Publish { .. }
+                | Event::ToServer { .. }
+                | Event::Closed { .. }
+                | Event::Ask { .. }
+        )
+    }
+
+    /// The host it concerns; `of_call`: whose a call is.
+    pub fn host(&self, of_call: impl Fn(u64) -> Option<usize>) -> Option<usize> {
+        match self {
+            Event::ToAgent { agent, .. }
+            | Event::Broken { agent, .. }
+            | Event::AgentStarts { agent }
+            | Event::Connect { agent, .. }
+            | Event::Beat { agent, .. }
+            | Event::Batch { agent, .. }
+            | Event::Wake { agent, .. }
+            | Event::Read { agent, .. }
+            | Event::Seen { agent, .. }
+            | Event::Hint { agent, .. }
+            | Event::EngineFound { agent, .. }
+            | Event::EngineLost { agent, .. }
+            | Event::Probe { agent, .. }
+            | Event::Probed { agent, .. }
+            | Event::WriteMemory { agent, .. }
+            | Event::Ends { host: agent, .. } => Some(*agent),
+            Event::Effect { call } | Event::End { call } => of_call(*call),
+            _ => None,
+        }
+    }
 }

@@ -15,6 +15,12 @@ pub enum Program {
     Flaky,
     /// Runs, and never passes a check.
     Sick,
+    /// Passes its checks for a while, then never again in this run.
+    Rotting,
+    /// Its checks pass and fail in turns of some seconds.
+    Flapping,
+    /// Its checks do not come back.
+    Hanging,
     /// Cannot be pulled.
     Absent,
     /// Takes long to be pulled, then is good.
@@ -28,7 +34,7 @@ pub enum Program {
 }
 
 /// Images' kinds, those that work first.
-pub const KINDS: [(&str, Program); 10] = [
+pub const KINDS: [(&str, Program); 13] = [
     ("good", Program::Good),
     ("slow", Program::Slow),
     ("heavy", Program::Heavy),
@@ -36,6 +42,9 @@ pub const KINDS: [(&str, Program); 10] = [
     ("stubborn", Program::Stubborn),
     ("crash", Program::Crash),
     ("sick", Program::Sick),
+    ("rotting", Program::Rotting),
+    ("flapping", Program::Flapping),
+    ("hanging", Program::Hanging),
     ("absent", Program::Absent),
     ("refused", Program::Refused),
     ("job", Program::Job),
@@ -56,7 +65,7 @@ impl Program {
     pub fn works(self, checked: bool) -> bool {
         match self {
             Program::Good | Program::Slow | Program::Heavy | Program::Flaky | Program::Stubborn => true,
-            Program::Sick => !checked,
+            Program::Sick | Program::Rotting | Program::Flapping | Program::Hanging => !checked,
             Program::Crash | Program::Absent | Program::Refused | Program::Job => false,
         }
     }
@@ -71,13 +80,16 @@ impl Program {
         }
     }
 
-    /// Would a check pass so long after the start?
-    pub fn passes(self, after_ms: u64) -> bool {
-        match self {
+    /// Would a check pass so long after the start? `None`: it does not come back.
+    pub fn passes(self, after_ms: u64) -> Option<bool> {
+        Some(match self {
             Program::Sick => false,
+            Program::Hanging => return None,
             Program::Slow => after_ms >= 4_000,
+            Program::Rotting => (50..20_000).contains(&after_ms),
+            Program::Flapping => (after_ms / 7_000).is_multiple_of(2),
             _ => after_ms >= 50,
-        }
+        })
     }
 
     /// Time to pull it, in milliseconds; `None`: it cannot be.

@@ -1,23 +1,24 @@
 //! The servers as one leader: its loop, its leases, its log, its sessions with agents.
 //!
-//! The loop and the dispatcher's rules are those of production (`leader`, `dispatcher/session`), which need a runtime;
-//! what they call is production itself.
+//! What a round leads to (`leader::term`), which session counts (`dispatcher::sessions`) and what an agent is told
+//! (`dispatcher::told`) is production's; how a loop waits is restated here.
 
-use orchestrator::engine::{
-    Command, Leases, Outcome, STATE_VERSION, Stamped, State, assignments, endpoints, next_deadline, reconcile,
-};
+use orchestrator::dispatcher::sessions::Sessions;
+use orchestrator::dispatcher::told::{Told, moved_table};
+use orchestrator::engine::{Command, Leases, Outcome, Stamped, State, assignments, endpoints};
+use orchestrator::leader::LeaseEvent;
+use orchestrator::leader::term::{PAUSE_MS, Term, raised};
 use proto::assignment::AssignmentSet;
 use proto::endpoint::EndpointTable;
-use proto::id::{NodeId, RequestId, SessionId};
+use proto::id::{RequestId, SessionId};
 use proto::revision::Time;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use super::World;
-use super::event::{Down, Event, Fact, Up};
+use super::event::{Down, Event, Fact, Letter, Up};
 use super::params::Trouble;
 
-const PAUSE_MS: u64 = 50;
-const SLEEP_MAX_MS: u64 = 1_000;
 /// States kept for servers that lag behind.
 const PAST_KEPT: usize = 12;
 
@@ -28,23 +29,26 @@ pub struct Leader {
     pub leads: bool,
     /// Counts leaders.
     pub term: u64,
-    /// Its leases.
-    pub leases: Leases,
     /// When it began, on the world's clock.
     pub began: u64,
     /// Sessions by agent.
     pub links: BTreeMap<usize, Link>,
     /// It stands still until then.
     pub paused_until: u64,
-    /// How long it has stood still since the last heartbeat of an agent was taken, by agent.
+    /// What its doors read comes to its loop so long after a pause, in milliseconds.
+    pub messages_after: u64,
+    /// The pause was seen to hold something up.
+    pub pause_seen: bool,
+    /// When the last heartbeat of an agent was taken, by agent.
     pub beats: BTreeMap<usize, u64>,
     /// When the last pause ended.
     pub resumed: u64,
     base: Time,
-    expected: Time,
+    judgement: Term,
+    sessions: Sessions<u64>,
+    table: Arc<EndpointTable>,
     proposing: bool,
     wake: u64,
-    last_session: u64,
     publishing: bool,
     pending: Vec<Proposal>,
     in_flight: Vec<Proposal>,
@@ -56,9 +60,8 @@ pub struct Leader {
 #[derive(Debug)]
 pub struct Link {
     id: u64,
-    session: Option<SessionId>,
-    sent: Option<AssignmentSet>,
-    table: Option<EndpointTable>,
+    session: SessionId,
+    told: Told,
 }
 
 #[derive(Debug, Clone)]
@@ -78,12 +81,6 @@ enum Origin {
     Nobody,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum LeaseEvent {
-    Heard(NodeId),
-    Closed(NodeId),
-}
-
 // === impl Leader ===
 
 impl Leader {
@@ -92,23 +89,35 @@ impl Leader {
         Leader {
             leads: false,
             term: 0,
-            leases: Leases::default(),
             began: 0,
             links: BTreeMap::new(),
             paused_until: 0,
+            messages_after: 0,
+            pause_seen: false,
             beats: BTreeMap::new(),
             resumed: 0,
             base: Time(0),
-            expected: Time(0),
+            judgement: Term::begin(&State::empty(), Time(0)),
+            sessions: Sessions::default(),
+            table: Arc::default(),
             proposing: false,
             wake: 0,
-            last_session: 0,
             publishing: false,
             pending: Vec::new(),
             in_flight: Vec::new(),
             held: Vec::new(),
             past: VecDeque::new(),
         }
+    }
+
+    /// Its leases.
+    pub fn leases(&self) -> &Leases {
+        self.judgement.leases()
+    }
+
+    /// Its monotonic clock steps forward.
+    pub fn step(&mut self, by_ms: u64) {
+        self.base = self.base.after_ms(by_ms);
     }
 }
 
@@ -145,8 +154,8 @@ impl World {
             let delay = self.rng.range(1, 300);
             self.after(delay, Event::Broken { agent, link: link.id });
         }
-        let (term, last_session) = (self.leader.term, self.leader.last_session);
-        self.leader = Leader { term, last_session, ..Leader::new() };
+        let term = self.leader.term;
+        self.leader = Leader { term, ..Leader::new() };
         self.after(outage_ms, Event::Elected);
     }
 
@@ -158,9 +167,11 @@ impl World {
         leader.leads = true;
         leader.began = self.now;
         leader.base = self.state.clock();
-        leader.expected = leader.base;
-        leader.leases = Leases::new_term(self.state.nodes().map(|n| n.info.id), leader.base);
-        leader.last_session = leader.last_session.max(self.now);
+        leader.judgement = Term::begin(&self.state, leader.base);
+        leader.table = Arc::new(endpoints(&self.state));
+        if self.leader.term > 1 {
+            self.saw(Trouble::LeaderChange);
+        }
         let (term, revision) = (self.leader.term, self.state.revision());
         self.say(format_args!("term {term} begins at revision {revision}"));
         self.facts.push(Fact::Elected { before: Box::new(before) });
@@ -178,29 +189,21 @@ impl World {
         if !self.leader.leads || term != self.leader.term || wake != self.leader.wake || self.leader.proposing {
             return;
         }
+        if let Some(command) = raised(&self.state) {
+            self.leader.proposing = true;
+            return self.propose(Origin::Leader, None, command);
+        }
         let now = self.cluster_now();
-        let expected = self.leader.expected;
-        self.leader.leases.observe_loop(now, expected);
-        self.leader.leases.meet(self.state.nodes().map(|n| n.info.id), now);
-        if self.state.version() < STATE_VERSION {
-            self.leader.proposing = true;
-            self.propose(Origin::Leader, None, Command::RaiseVersion { to: STATE_VERSION });
-            return;
+        let round = self.leader.judgement.round(&self.state, now);
+        self.facts.push(Fact::Reconciled { plan: round.plan.clone(), now });
+        if round.plan.is_empty() {
+            return self.leader_wakes(round.sleep_ms);
         }
-        let plan = reconcile(&self.state, &self.leader.leases, now);
-        self.facts.push(Fact::Reconciled { plan: plan.clone(), now });
-        if !plan.is_empty() {
-            for planned in &plan.changes {
-                self.trace.say(self.now, format_args!("plan: {}: {}", planned.change, planned.reason));
-            }
-            self.leader.proposing = true;
-            self.propose(Origin::Leader, None, Command::ApplyPlan { plan });
-            return;
+        for planned in &round.plan.changes {
+            self.trace.say(self.now, format_args!("plan: {}: {}", planned.change, planned.reason));
         }
-        let deadline = next_deadline(&self.state, &self.leader.leases, now);
-        let sleep = deadline.map_or(SLEEP_MAX_MS, |d| d.since_ms(now)).clamp(1, SLEEP_MAX_MS);
-        self.leader.expected = now.after_ms(sleep);
-        self.leader_wakes(sleep);
+        self.leader.proposing = true;
+        self.propose(Origin::Leader, None, Command::ApplyPlan { plan: round.plan });
     }
 
     fn propose(&mut self, origin: Origin, request: Option<RequestId>, command: Command) {
@@ -275,7 +278,8 @@ impl World {
             Origin::Statuses { agent, link, number } => self.send_down(agent, link, Down::Acknowledged(number)),
             Origin::Operator(request) => {
                 // An answer may be lost with its connection: the operator asks again under the same id.
-                if self.rough && self.rng.chance(30) {
+                if self.strikes(Trouble::AnswerLost) {
+                    self.saw(Trouble::AnswerLost);
                     self.after(2_000, Event::Ask { request });
                 } else {
                     let delay = self.rng.range(0, 5);
@@ -298,21 +302,11 @@ impl World {
             _ => 0,
         };
         let after = self.cluster_now();
-        for event in std::mem::take(&mut self.leader.held) {
-            self.take_lease_event(event, after);
-        }
+        let held = std::mem::take(&mut self.leader.held);
+        self.leader.judgement.proposed(held, after);
         self.leader.proposing = false;
-        self.leader.expected = after;
         if accepted == 0 {
-            self.leader.expected = after.after_ms(PAUSE_MS);
             self.leader_wakes(PAUSE_MS);
-        }
-    }
-
-    fn take_lease_event(&mut self, event: LeaseEvent, at: Time) {
-        match event {
-            LeaseEvent::Heard(node) => self.leader.leases.heard(node, at),
-            LeaseEvent::Closed(node) => self.leader.leases.closed(node, at, false),
         }
     }
 
@@ -322,10 +316,8 @@ impl World {
             return;
         }
         let now = self.cluster_now();
-        self.take_lease_event(event, now);
-        if let LeaseEvent::Heard(node) = event
-            && self.state.node(node).is_none_or(|n| !n.is_up())
-        {
+        self.leader.judgement.take(event, now);
+        if event.wakes(&self.state) {
             self.leader_wakes(0);
         }
     }
@@ -346,26 +338,28 @@ impl World {
         if !self.leader.leads {
             return;
         }
-        self.leader.last_session += 1;
-        let session = SessionId(self.leader.last_session);
-        let fresh = Link { id: link, session: Some(session), sent: None, table: None };
-        if let Some(earlier) = self.leader.links.insert(agent, fresh) {
+        let (node, wall) = (self.agents[agent].info.id, self.wall(None));
+        let (session, earlier) = self.leader.sessions.begin(node, wall, link);
+        self.leader.links.insert(agent, Link { id: link, session, told: Told::default() });
+        if let Some(earlier) = earlier {
             let delay = self.rng.range(1, 100);
-            self.after(delay, Event::Broken { agent, link: earlier.id });
+            self.after(delay, Event::Broken { agent, link: earlier });
         }
         self.say(format_args!("agent {agent} has session {}", session.0));
         self.beat_taken(agent);
-        self.lease_event(LeaseEvent::Heard(self.agents[agent].info.id));
+        self.lease_event(LeaseEvent::Heard(node));
         self.send_down(agent, link, Down::Welcome);
         let lags = self.rough && self.params.troubles.contains(&Trouble::StaleServer) && self.rng.chance(500);
         if lags && let Some(old) = self.leader.past.iter().next().cloned() {
-            self.publish_to(agent, &old);
+            self.publish_to(agent, &old, &Arc::new(endpoints(&old)));
+            if old.revision() < self.state.revision() {
+                self.saw(Trouble::StaleServer);
+            }
             let (term, delay) = (self.leader.term, self.rng.range(5, 800));
             self.leader.publishing = true;
             self.after(delay, Event::Publish { term });
         } else {
-            let state = self.state.clone();
-            self.publish_to(agent, &state);
+            self.publish_now(agent);
         }
     }
 
@@ -378,54 +372,62 @@ impl World {
             return;
         }
         self.leader.publishing = false;
-        let state = self.state.clone();
+        if let Some(table) = moved_table(&self.leader.table, &self.state) {
+            self.leader.table = Arc::new(table);
+        }
         let agents: Vec<usize> = self.leader.links.keys().copied().collect();
-        agents.into_iter().for_each(|agent| self.publish_to(agent, &state));
+        agents.into_iter().for_each(|agent| self.publish_now(agent));
+    }
+
+    fn publish_now(&mut self, agent: usize) {
+        let (state, table) = (self.state.clone(), Arc::clone(&self.leader.table));
+        self.publish_to(agent, &state, &table);
     }
 
     /// Sends a session what moved, through the messages of the wire.
-    fn publish_to(&mut self, agent: usize, state: &State) {
+    fn publish_to(&mut self, agent: usize, state: &State, table: &Arc<EndpointTable>) {
         let Some(link) = self.leader.links.get_mut(&agent) else { return };
-        let Some(session) = link.session else { return };
         let id = link.id;
         let mut messages = Vec::new();
-        if let Some(set) = assignments(state, self.agents[agent].info.id, session) {
-            let is_same =
-                link.sent.as_ref().is_some_and(|sent| AssignmentSet { revision: set.revision, ..sent.clone() } == set);
-            if !is_same {
-                let wire = proto::v1::AssignmentSet::from(&set);
-                let read = AssignmentSet::try_from(wire).expect("a set survives the wire");
-                assert_eq!(read, set, "the wire changes a set");
-                link.sent = Some(set);
-                messages.push(Down::Assignments(Box::new(read)));
-            }
+        if let Some(set) = assignments(state, self.agents[agent].info.id, link.session)
+            && link.told.is_news(&set)
+        {
+            let wire = proto::v1::AssignmentSet::from(&set);
+            let read = AssignmentSet::try_from(wire).expect("a set survives the wire");
+            assert_eq!(read, set, "the wire changes a set");
+            messages.push(Down::Assignments(Arc::new(read)));
         }
-        let table = endpoints(state);
-        if link.table.as_ref().is_none_or(|t| t.services != table.services || t.epoch != table.epoch) {
-            link.table = Some(table.clone());
-            messages.push(Down::Endpoints(Box::new(table)));
+        if link.told.table() != Some((table.epoch, table.revision)) {
+            link.told.sent_table(table);
+            messages.push(Down::Endpoints(Arc::clone(table)));
         }
         messages.into_iter().for_each(|message| self.send_down(agent, id, message));
     }
 
-    pub(super) fn reaches_server(&mut self, agent: usize, link: u64, message: Up) {
-        if !self.leader.leads {
+    pub(super) fn reaches_server(&mut self, agent: usize, letter: Letter, message: Up) {
+        let link = letter.link;
+        if !self.arrives_up(agent, letter, &message) || !self.leader.leads {
             return;
         }
         if matches!(message, Up::Hello) {
             self.greet(agent, link);
             return;
         }
-        if self.leader.links.get(&agent).is_none_or(|l| l.id != link) {
+        let node = self.agents[agent].info.id;
+        let Some(current) = self.leader.links.get_mut(&agent).filter(|l| l.id == link) else { return };
+        if !self.leader.sessions.is_current(node, current.session) {
             return;
         }
-        let node = self.agents[agent].info.id;
         match message {
             Up::Hello => {}
-            Up::Heartbeat => {
+            Up::Heartbeat { assignments, endpoints } => {
+                let again = current.told.beat(assignments, endpoints);
                 self.beat_taken(agent);
                 self.lease_event(LeaseEvent::Heard(node));
                 self.send_down(agent, link, Down::Echo);
+                if again {
+                    self.publish_now(agent);
+                }
             }
             Up::Statuses { number, reports } => {
                 let command = Command::ReportStatuses { node, reports };
@@ -438,9 +440,11 @@ impl World {
     }
 
     pub(super) fn closed(&mut self, agent: usize, link: u64) {
-        if self.leader.links.get(&agent).is_some_and(|l| l.id == link) {
-            self.leader.links.remove(&agent);
-            self.lease_event(LeaseEvent::Closed(self.agents[agent].info.id));
+        let node = self.agents[agent].info.id;
+        let Some(session) = self.leader.links.get(&agent).filter(|l| l.id == link).map(|l| l.session) else { return };
+        self.leader.links.remove(&agent);
+        if self.leader.sessions.end(node, session) {
+            self.lease_event(LeaseEvent::Closed(node));
         }
     }
 

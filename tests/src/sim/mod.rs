@@ -9,8 +9,9 @@
 //! The same seed gives the same run, line by line. Nothing here reads a clock or draws from anything but the seed.
 //!
 //! # Caveats
-//! Raft is one log with a leader that changes; the loops of `leader`, `dispatcher`, `session` and `worker` are restated
-//! here because theirs need a runtime: what they decide with is linked, how they wait is not.
+//! Raft is one log with a leader that changes. What a leader's round leads to, who is current, what an agent is told and
+//! when it sends is production's (`leader::term`, `dispatcher::{sessions, told}`, `session::pace`); how loops wait, and the
+//! worker's bookkeeping of looks under way, is restated because theirs need a runtime.
 
 pub mod agent;
 pub mod calls;
@@ -20,6 +21,7 @@ pub mod event;
 pub mod image;
 pub mod leader;
 pub mod log;
+pub mod many;
 pub mod operators;
 pub mod params;
 pub mod rng;
@@ -39,7 +41,7 @@ use std::panic::AssertUnwindSafe;
 
 use crate::invariants::Promises;
 use event::{Event, Fact};
-use params::Params;
+use params::{Params, Seen, Trouble};
 use rng::Rng;
 use trace::Trace;
 
@@ -70,6 +72,8 @@ pub struct World {
     pub requests: Vec<operators::Request>,
     /// Troubles happen.
     pub rough: bool,
+    /// Those that were seen.
+    pub seen: Seen,
     log: log::Log,
     rng: Rng,
     trace: Trace,
@@ -77,6 +81,7 @@ pub struct World {
     queue: BTreeMap<(u64, u64), Event>,
     tickets: u64,
     links: u64,
+    letters: u64,
     calls: BTreeMap<u64, calls::Call>,
     calls_made: u64,
     facts: Vec<Fact>,
@@ -95,6 +100,8 @@ pub struct Run {
     pub converged_ms: u64,
     /// Entries applied.
     pub revisions: u64,
+    /// Troubles that were seen.
+    pub seen: Seen,
     /// The trace.
     pub trace: Trace,
 }
@@ -113,7 +120,8 @@ pub fn run(seed: u64, trace: Trace) -> Run {
         }
     };
     let revisions = world.state.revision().0;
-    Run { hash: world.trace.hash(), lines: world.trace.len(), failure, converged_ms, revisions, trace: world.trace }
+    let (hash, lines) = (world.trace.hash(), world.trace.len());
+    Run { hash, lines, failure, converged_ms, revisions, seen: world.seen, trace: world.trace }
 }
 
 // === impl World ===
@@ -132,6 +140,7 @@ impl World {
             hosts,
             requests: Vec::new(),
             rough: true,
+            seen: Seen::default(),
             log: log::Log::new(),
             rng,
             trace,
@@ -139,6 +148,7 @@ impl World {
             queue: BTreeMap::new(),
             tickets: 0,
             links: 0,
+            letters: 0,
             calls: BTreeMap::new(),
             calls_made: 0,
             facts: Vec::new(),
@@ -209,28 +219,37 @@ impl World {
         Wall((WALL_BEGIN_MS + self.now).saturating_add_signed(offset))
     }
 
-    fn happen(&mut self, event: Event) {
-        let of_leader = matches!(
-            event,
-            Event::Commit { .. }
-                | Event::LeaderTurn { .. }
-                | Event::Publish { .. }
-                | Event::ToServer { .. }
-                | Event::Closed { .. }
-                | Event::Ask { .. }
-        );
-        if of_leader && self.leader.paused_until > self.now {
-            let until = self.leader.paused_until;
+    /// What concerns a leader that stands still, or a host that is suspended, happens later.
+    fn held_up(&mut self, event: Event) -> Option<Event> {
+        if event.is_of_leader() && self.leader.paused_until > self.now {
+            let reads = matches!(event, Event::Commit { .. } | Event::LeaderTurn { .. });
+            let until = self.leader.paused_until + if reads { 0 } else { self.leader.messages_after };
+            if !std::mem::replace(&mut self.leader.pause_seen, true) {
+                self.saw(Trouble::LateLeader);
+            }
             self.at(until, event);
-            return;
+            return None;
         }
+        let host = event.host(|call| self.calls.get(&call).map(calls::Call::agent));
+        if let Some(host) = host.filter(|h| self.agents[*h].suspended_until > self.now) {
+            if !std::mem::replace(&mut self.agents[host].suspend_seen, true) {
+                self.saw(Trouble::Suspend);
+            }
+            self.at(self.agents[host].suspended_until, event);
+            return None;
+        }
+        Some(event)
+    }
+
+    fn happen(&mut self, event: Event) {
+        let Some(event) = self.held_up(event) else { return };
         match event {
             Event::Commit { term } => self.commit(term),
             Event::LeaderTurn { term, wake } => self.leader_turn(term, wake),
             Event::Publish { term } => self.publish(term),
             Event::Elected => self.elected(),
-            Event::ToServer { agent, link, message } => self.reaches_server(agent, link, message),
-            Event::ToAgent { agent, link, message } => self.reaches_agent(agent, link, message),
+            Event::ToServer { agent, letter, message } => self.reaches_server(agent, letter, message),
+            Event::ToAgent { agent, letter, message } => self.reaches_agent(agent, letter, message),
             Event::Closed { agent, link } => self.closed(agent, link),
             Event::Broken { agent, link } => self.broken(agent, link),
             Event::AgentStarts { agent } => self.agent_starts(agent),
@@ -246,6 +265,9 @@ impl World {
             Event::EngineFound { agent, process } => self.engine_found(agent, process),
             Event::EngineLost { agent, process } => self.engine_lost(agent, process),
             Event::Probe { agent, process, task, incarnation } => self.probe(agent, process, task, incarnation),
+            Event::Probed { agent, process, task, incarnation, passed } => {
+                self.probed(agent, process, task, incarnation, passed);
+            }
             Event::WriteMemory { agent, process } => self.write_memory(agent, process),
             Event::Ends { host, container, run, code } => self.ends(host, &container, run, code),
             Event::Trouble if self.rough => self.trouble(),

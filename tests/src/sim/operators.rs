@@ -1,10 +1,11 @@
 //! What operators ask for: projects put, changed, scaled, deleted, put again; each under a request id until answered.
 
-use orchestrator::engine::{Command, Outcome};
+use orchestrator::engine::{Command, Outcome, Steer};
 use proto::id::{ProjectName, RequestId, ServiceKey, ServiceName};
 use proto::spec::{
-    ContainerSpec, Dependency, DependencyCondition, HealthCheck, HealthSpec, Mount, MountSource, PortMode, PortSpec,
-    Probe, ProjectSpec, Protocol, Reservations, RestartPolicy, ServiceSpec, VolumeSpec,
+    ContainerSpec, Dependency, DependencyCondition, FailureAction, HealthCheck, HealthSpec, Mount, MountSource,
+    PortMode, PortSpec, Probe, ProjectSpec, Protocol, Reservations, RestartPolicy, ServiceSpec, UpdateOrder,
+    UpdateSpec, VolumeSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -75,7 +76,7 @@ impl World {
         let services: Vec<ServiceName> = spec.services.keys().cloned().collect();
         let Some(service) = self.rng.pick(&services).cloned() else { return put(spec, false) };
         let key = ServiceKey { project: name.clone(), service: service.clone() };
-        match self.rng.range(0, 19) {
+        match self.rng.range(0, 25) {
             0..=7 => {
                 let mut spec = spec;
                 let image = self.image();
@@ -91,6 +92,9 @@ impl World {
                 put(self.new_project(name), prune)
             }
             14 | 15 => put(spec, false),
+            20 | 21 => Command::SteerRollout { service: key, how: Steer::Undo { to: None } },
+            22 => Command::SteerRollout { service: key, how: Steer::Pause },
+            23 | 24 => Command::SteerRollout { service: key, how: Steer::Resume },
             16 => Command::DeleteService { service: key },
             17 => Command::DeleteProject { project: name, volumes: self.rng.chance(500) },
             18 => {
@@ -106,6 +110,7 @@ impl World {
                 if let Some(changed) = spec.services.get_mut(&service) {
                     changed.reservations = Reservations::default();
                     changed.health = self.health();
+                    changed.update = self.policy();
                 }
                 put(spec, false)
             }
@@ -132,6 +137,24 @@ impl World {
             start_period_ms: self.rng.range(0, 1) * 6_000 + 5_000,
             start_interval_ms: 1_000,
         })
+    }
+
+    /// How a change is rolled out.
+    fn policy(&mut self) -> UpdateSpec {
+        let on_failure = match self.rng.range(0, 7) {
+            0 => FailureAction::Pause,
+            1 => FailureAction::Continue,
+            _ => FailureAction::Rollback,
+        };
+        UpdateSpec {
+            parallelism: self.rng.range(0, 2) as u32,
+            delay_ms: self.rng.range(0, 3) * 1_000,
+            order: self.rng.chance(150).then_some(UpdateOrder::StopFirst),
+            monitor_ms: self.rng.range(0, 5) * 1_000,
+            on_failure,
+            max_failures_per_mille: if self.rng.chance(200) { 500 } else { 0 },
+            deadline_ms: self.rng.range(5, 60) * 1_000,
+        }
     }
 
     fn new_project(&mut self, name: ProjectName) -> ProjectSpec {
@@ -173,6 +196,8 @@ impl World {
         if self.rng.chance(250) {
             service.reservations = Reservations { cpu_millis: self.rng.range(1, 8) * 100, memory_bytes: 0 };
         }
+        (service.update, service.rollback) = (self.policy(), self.policy());
+        service.drain_ms = self.rng.range(0, 3) * 1_000;
         service.restart = match self.rng.range(0, 9) {
             0 => RestartPolicy::No,
             1 => RestartPolicy::OnFailure { max: 3 },

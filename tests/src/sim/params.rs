@@ -2,6 +2,7 @@
 //!
 //! Each trouble is on in about half of the worlds, so that some worlds hold only one of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::rng::Rng;
@@ -13,7 +14,7 @@ pub enum Trouble {
     AgentCrash,
     /// Another server leads.
     LeaderChange,
-    /// A node's messages are lost for a while.
+    /// A node's messages are held up for a while.
     Cut,
     /// A session's connection breaks.
     Reset,
@@ -25,16 +26,46 @@ pub enum Trouble {
     ContainerRemoved,
     /// A wall clock jumps.
     WallJump,
+    /// A monotonic clock steps forward.
+    ClockStep,
     /// The leader's process stands still for a while.
     LateLeader,
+    /// A whole host is suspended and resumed.
+    Suspend,
     /// An agent's memory file is damaged while its process is down.
     MemoryLost,
+    /// An agent's disk takes no new set for a while.
+    DiskFull,
     /// An agent connects to a server that lags behind.
     StaleServer,
+    /// Whatever starts on a host ends at once, for a while.
+    CrashLoop,
+    /// A single message is lost.
+    Lost,
+    /// A message comes late.
+    Late,
+    /// A message comes twice.
+    Doubled,
+    /// A message is overtaken by a later one.
+    Reordered,
+    /// A hint of the engine is lost.
+    HintLost,
+    /// An operator never hears the answer.
+    AnswerLost,
+    /// A pull takes seconds to minutes.
+    SlowPull,
+    /// A pull makes no progress until it is given up.
+    HungPull,
+    /// A check of a healthy program fails.
+    ProbeFails,
+    /// A check of a healthy program does not come back in time.
+    ProbeHangs,
+    /// Nobody knows whether a call to an engine did its work.
+    UnknownOutcome,
 }
 
-/// All of them.
-pub const TROUBLES: [Trouble; 11] = [
+/// Those that come now and then.
+pub const HAPPENINGS: [Trouble; 15] = [
     Trouble::AgentCrash,
     Trouble::LeaderChange,
     Trouble::Cut,
@@ -43,10 +74,38 @@ pub const TROUBLES: [Trouble; 11] = [
     Trouble::ContainerDies,
     Trouble::ContainerRemoved,
     Trouble::WallJump,
+    Trouble::ClockStep,
     Trouble::LateLeader,
+    Trouble::Suspend,
     Trouble::MemoryLost,
+    Trouble::DiskFull,
     Trouble::StaleServer,
+    Trouble::CrashLoop,
 ];
+
+/// Those that strike one message, pull, check or call of a thousand, and how many at most.
+pub const CHANCES: [(Trouble, u64); 11] = [
+    (Trouble::Lost, 60),
+    (Trouble::Late, 100),
+    (Trouble::Doubled, 100),
+    (Trouble::Reordered, 100),
+    (Trouble::HintLost, 500),
+    (Trouble::AnswerLost, 200),
+    (Trouble::SlowPull, 400),
+    (Trouble::HungPull, 200),
+    (Trouble::ProbeFails, 150),
+    (Trouble::ProbeHangs, 100),
+    (Trouble::UnknownOutcome, 150),
+];
+
+/// All kinds.
+pub fn kinds() -> impl Iterator<Item = Trouble> {
+    HAPPENINGS.into_iter().chain(CHANCES.into_iter().map(|(trouble, _)| trouble))
+}
+
+/// How often each kind was seen to happen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen(BTreeMap<Trouble, u64>);
 
 /// A world's parameters.
 #[derive(Debug, Clone)]
@@ -57,28 +116,58 @@ pub struct Params {
     pub nodes: u64,
     /// How many projects operators work on.
     pub projects: u64,
-    /// Troubles that happen here.
+    /// Troubles that happen here now and then.
     pub troubles: Vec<Trouble>,
-    /// Mean time between two of them, in milliseconds.
+    /// Troubles that strike so many of a thousand.
+    pub chances: BTreeMap<Trouble, u64>,
+    /// Mean time between two of `troubles`, in milliseconds.
     pub trouble_every_ms: u64,
     /// Mean time between two requests of operators, in milliseconds.
     pub request_every_ms: u64,
     /// Time in which troubles happen, in milliseconds.
     pub rough_ms: u64,
-    /// Of a thousand messages so many come late.
-    pub late: u64,
-    /// Of a thousand messages so many come twice.
-    pub doubled: u64,
-    /// Of a thousand messages so many are overtaken by later ones.
-    pub reordered: u64,
-    /// Of a thousand hints of the engine so many are lost.
-    pub hints_lost: u64,
     /// Images and programs misbehave.
     pub bad_images: bool,
     /// Everything is deleted at the end.
     pub deletes_all: bool,
     /// Microprocessors of each node are few, so that not everything fits.
     pub tight: bool,
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// It happened once more.
+    pub fn count(&mut self, trouble: Trouble) {
+        *self.0.entry(trouble).or_default() += 1;
+    }
+
+    /// Takes in what another run saw.
+    pub fn add(&mut self, other: &Seen) {
+        for (trouble, times) in &other.0 {
+            *self.0.entry(*trouble).or_default() += times;
+        }
+    }
+
+    /// How often.
+    pub fn times(&self, trouble: Trouble) -> u64 {
+        self.0.get(&trouble).copied().unwrap_or_default()
+    }
+
+    /// Kinds that never happened.
+    pub fn missing(&self) -> Vec<Trouble> {
+        kinds().filter(|t| self.times(*t) == 0).collect()
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, trouble) in kinds().enumerate() {
+            let name = format!("{trouble:?}");
+            write!(f, "{}{name:<16} {:>9}", if at % 3 == 0 { "\n  " } else { "   " }, self.times(trouble))?;
+        }
+        Ok(())
+    }
 }
 
 // === impl Params ===
@@ -88,21 +177,22 @@ impl Params {
     pub fn of(seed: u64) -> Params {
         let mut rng = Rng::new(seed);
         let quiet = rng.chance(120);
-        let mut some = |permille: u64, high: u64| if !quiet && rng.chance(permille) { rng.range(1, high) } else { 0 };
-        let (late, doubled, reordered, hints_lost) = (some(500, 100), some(500, 100), some(500, 100), some(400, 500));
-        let troubles = if quiet { Vec::new() } else { TROUBLES.into_iter().filter(|_| rng.chance(450)).collect() };
+        let mut chances = BTreeMap::new();
+        for (trouble, most) in CHANCES {
+            if !quiet && rng.chance(450) {
+                chances.insert(trouble, rng.range(1, most));
+            }
+        }
+        let troubles = if quiet { Vec::new() } else { HAPPENINGS.into_iter().filter(|_| rng.chance(450)).collect() };
         Params {
             seed,
             nodes: rng.range(1, 6),
             projects: rng.range(1, 2),
             troubles,
+            chances,
             trouble_every_ms: rng.range(700, 12_000),
             request_every_ms: rng.range(1_500, 15_000),
             rough_ms: rng.range(20_000, 120_000),
-            late,
-            doubled,
-            reordered,
-            hints_lost,
             bad_images: rng.chance(600),
             deletes_all: rng.chance(250),
             tight: rng.chance(200),
@@ -111,7 +201,12 @@ impl Params {
 
     /// Nothing goes wrong in this world but what operators ask for.
     pub fn is_quiet(&self) -> bool {
-        self.troubles.is_empty() && self.late + self.doubled + self.reordered + self.hints_lost == 0
+        self.troubles.is_empty() && self.chances.is_empty()
+    }
+
+    /// May this happen here?
+    pub fn has(&self, trouble: Trouble) -> bool {
+        self.troubles.contains(&trouble) || self.chances.contains_key(&trouble)
     }
 }
 
@@ -128,8 +223,8 @@ impl fmt::Display for Params {
         )?;
         write!(
             f,
-            "  of 1000 messages {} late, {} doubled, {} reordered, {} hints lost; bad images: {}, tight: {}, deletes all: {}",
-            self.late, self.doubled, self.reordered, self.hints_lost, self.bad_images, self.tight, self.deletes_all
+            "  of 1000 {:?}; bad images: {}, tight: {}, deletes all: {}",
+            self.chances, self.bad_images, self.tight, self.deletes_all
         )
     }
 }

@@ -3,18 +3,18 @@
 //! Within a connection messages arrive in order unless the world is unruly; then sets, tables, statuses and their
 //! acknowledgements may come twice or be overtaken, which their numbers must make harmless.
 
-use agent::reporter::{Batch, Outbox};
-use agent::session::acceptable;
+use agent::reporter::Batch;
+use agent::session::pace::{Beat, Pace};
+use agent::session::{acceptable, may_replace};
 use proto::assignment::AssignmentSet;
 use proto::limits::HEARTBEAT_MS;
+use proto::revision::Revision;
 use std::sync::Arc;
 
 use super::World;
-use super::event::{Down, Event, Fact, Up};
+use super::event::{Down, Event, Fact, Fate, Letter, Up};
+use super::params::Trouble;
 
-const BATCH_EVERY_MS: u64 = 20;
-const RESEND_AFTER_MS: u64 = 5_000;
-const SILENCE_MAX_MS: u64 = 6_000;
 const RECONNECT_MAX_MS: u64 = 2_000;
 
 /// A connection as its agent sees it.
@@ -23,65 +23,105 @@ pub struct Connection {
     /// Its number; a later one is larger.
     pub id: u64,
     welcome: bool,
-    heard: u64,
-    batch_at: u64,
-    sent_at: Option<u64>,
+    pace: Pace,
     batch_scheduled: bool,
-    up_after: u64,
-    down_after: u64,
+    lines: [Line; 2],
+}
+
+/// One direction of a connection.
+#[derive(Debug, Default)]
+struct Line {
+    /// What is sent later arrives later, if messages keep their order.
+    busy_until: u64,
+    /// Number of the newest letter that arrived.
+    newest: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Up,
+    Down,
 }
 
 impl World {
     // --- The network ---
 
-    fn is_ordered(&mut self) -> bool {
-        let reordered = self.params.reordered;
-        !(self.rough && self.rng.chance(reordered))
-    }
-
-    fn delay(&mut self, agent: usize) -> u64 {
-        let late = self.params.late;
-        let travels =
-            if self.rough && self.rng.chance(late) { self.rng.range(100, 2_500) } else { self.rng.range(0, 4) };
+    /// Puts a message on its way: when it arrives, and how. `free`: its number makes it harmless twice or out of order.
+    fn post(&mut self, agent: usize, link: u64, way: Way, free: bool) -> Vec<(u64, Letter)> {
+        let late = self.strikes(Trouble::Late);
+        let travels = if late { self.rng.range(100, 2_500) } else { self.rng.range(0, 4) };
         // What is sent into a cut line is sent again by the hosts once it heals.
-        travels + self.agents[agent].cut_until.saturating_sub(self.now)
+        let cut = self.agents[agent].cut_until.saturating_sub(self.now);
+        if cut > 0 {
+            self.saw(Trouble::Cut);
+        }
+        let overtakes = free && self.strikes(Trouble::Reordered);
+        let lost = self.strikes(Trouble::Lost);
+        let twice = free && !lost && self.strikes(Trouble::Doubled);
+        self.letters += 1;
+        let number = self.letters;
+        let mut at = self.now + travels + cut;
+        if let Some(connection) = self.agents[agent].connection.as_mut().filter(|c| c.id == link && !overtakes) {
+            let line = &mut connection.lines[way as usize];
+            at = at.max(line.busy_until);
+            line.busy_until = at;
+        }
+        let fate = if lost {
+            Fate::Lost
+        } else if late {
+            Fate::Late
+        } else {
+            Fate::Comes
+        };
+        let mut letters = vec![(at, Letter { link, number, fate })];
+        if twice {
+            let again = at + self.rng.range(0, 3_000);
+            letters.push((again, Letter { link, number, fate: Fate::Copy }));
+        }
+        letters
     }
 
     /// Sends an agent a message over its connection.
     pub(super) fn send_down(&mut self, agent: usize, link: u64, message: Down) {
-        let delay = self.delay(agent);
-        let mut at = self.now + delay;
         let free = matches!(message, Down::Assignments(_) | Down::Endpoints(_) | Down::Acknowledged(_));
-        let overtakes = free && !self.is_ordered();
-        if let Some(connection) = self.agents[agent].connection.as_mut().filter(|c| c.id == link && !overtakes) {
-            at = at.max(connection.down_after);
-            connection.down_after = at;
+        for (at, letter) in self.post(agent, link, Way::Down, free) {
+            self.at(at, Event::ToAgent { agent, letter, message: message.clone() });
         }
-        let doubled = self.params.doubled;
-        if self.rough && free && self.rng.chance(doubled) {
-            let again = at + self.rng.range(0, 3_000);
-            self.at(again, Event::ToAgent { agent, link, message: message.clone() });
-        }
-        self.at(at, Event::ToAgent { agent, link, message });
     }
 
     fn send_up(&mut self, agent: usize, message: Up) {
-        let delay = self.delay(agent);
-        let mut at = self.now + delay;
         let free = matches!(message, Up::Statuses { .. });
-        let overtakes = free && !self.is_ordered();
-        let Some(connection) = self.agents[agent].connection.as_mut() else { return };
-        let link = connection.id;
-        if !overtakes {
-            at = at.max(connection.up_after);
-            connection.up_after = at;
+        let Some(link) = self.agents[agent].connection.as_ref().map(|c| c.id) else { return };
+        for (at, letter) in self.post(agent, link, Way::Up, free) {
+            self.at(at, Event::ToServer { agent, letter, message: message.clone() });
         }
-        let doubled = self.params.doubled;
-        if self.rough && free && self.rng.chance(doubled) {
-            let again = at + self.rng.range(0, 3_000);
-            self.at(again, Event::ToServer { agent, link, message: message.clone() });
+    }
+
+    /// Counts what happened to a letter, if its connection still stands; false: it was lost.
+    fn arrives(&mut self, agent: usize, letter: Letter, way: Way) -> bool {
+        let Some(connection) = self.agents[agent].connection.as_mut().filter(|c| c.id == letter.link) else {
+            return letter.fate != Fate::Lost;
+        };
+        let newest = &mut connection.lines[way as usize].newest;
+        let overtaken = letter.number < *newest;
+        *newest = letter.number.max(*newest);
+        match letter.fate {
+            Fate::Lost => self.saw(Trouble::Lost),
+            Fate::Late => self.saw(Trouble::Late),
+            Fate::Copy => self.saw(Trouble::Doubled),
+            Fate::Comes if overtaken => self.saw(Trouble::Reordered),
+            Fate::Comes => {}
         }
-        self.at(at, Event::ToServer { agent, link, message });
+        letter.fate != Fate::Lost
+    }
+
+    /// Did a letter reach the server? Conditions are sent once and not acknowledged: what loses them loses the connection.
+    pub(super) fn arrives_up(&mut self, agent: usize, letter: Letter, message: &Up) -> bool {
+        let arrives = self.arrives(agent, letter, Way::Up);
+        if !arrives && matches!(message, Up::Conditions(_)) && self.is_connected(agent, letter.link) {
+            self.reset(agent);
+        }
+        arrives
     }
 
     // --- The agent's end ---
@@ -97,17 +137,11 @@ impl World {
             return;
         }
         self.links += 1;
-        let now = self.now;
-        self.agents[agent].connection = Some(Connection {
-            id: self.links,
-            welcome: false,
-            heard: now,
-            batch_at: now,
-            sent_at: None,
-            batch_scheduled: false,
-            up_after: now,
-            down_after: now,
-        });
+        let now = self.agents[agent].now(self.now);
+        let lines = Default::default();
+        let connection =
+            Connection { id: self.links, welcome: false, pace: Pace::new(now), batch_scheduled: false, lines };
+        self.agents[agent].connection = Some(connection);
         self.send_up(agent, Up::Hello);
         let link = self.links;
         self.after(HEARTBEAT_MS, Event::Beat { agent, link });
@@ -131,7 +165,7 @@ impl World {
 
     /// The agent gives it up; the server hears of that when the line allows it.
     fn hang_up(&mut self, agent: usize, link: u64) {
-        let delay = self.delay(agent);
+        let delay = self.rng.range(0, 4) + self.agents[agent].cut_until.saturating_sub(self.now);
         self.after(delay, Event::Closed { agent, link });
         self.broken(agent, link);
     }
@@ -140,32 +174,39 @@ impl World {
         if !self.is_connected(agent, link) {
             return;
         }
-        let now = self.now;
-        let Some(connection) = self.agents[agent].connection.as_mut() else { return };
-        if now - connection.heard > SILENCE_MAX_MS {
-            self.hang_up(agent, link);
-            return;
+        let body = &mut self.agents[agent];
+        let now = body.now(self.now);
+        let Some(connection) = body.connection.as_mut() else { return };
+        match connection.pace.beat(now) {
+            Beat::Leave => return self.hang_up(agent, link),
+            Beat::PutBack => body.outbox.put_back(),
+            Beat::Go => {}
         }
-        if connection.sent_at.is_some_and(|at| now - at > RESEND_AFTER_MS) {
-            connection.sent_at = None;
-            self.agents[agent].outbox.put_back();
-        }
-        if self.agents[agent].connection.as_ref().is_some_and(|c| c.welcome) {
-            self.send_up(agent, Up::Heartbeat);
+        if connection.welcome {
+            let beat = self.heartbeat(agent);
+            self.send_up(agent, beat);
         }
         self.say_statuses(agent);
         self.after(HEARTBEAT_MS, Event::Beat { agent, link });
     }
 
+    fn heartbeat(&self, agent: usize) -> Up {
+        let body = &self.agents[agent];
+        let assignments = body.accepted.as_ref().map_or(Revision(0), |set| set.revision);
+        Up::Heartbeat { assignments, endpoints: body.table.revision }
+    }
+
     /// Sends a batch as soon as one may be sent.
     pub(super) fn say_statuses(&mut self, agent: usize) {
-        let now = self.now;
-        let has_waiting = self.agents[agent].outbox.has_waiting();
-        let Some(connection) = self.agents[agent].connection.as_mut() else { return };
-        if connection.welcome && has_waiting && connection.sent_at.is_none() && !connection.batch_scheduled {
+        let body = &mut self.agents[agent];
+        let now = body.now(self.now);
+        let has_waiting = body.outbox.has_waiting();
+        let Some(connection) = body.connection.as_mut() else { return };
+        let Some(may_go) = connection.pace.batch_at() else { return };
+        if connection.welcome && has_waiting && !connection.batch_scheduled {
             connection.batch_scheduled = true;
-            let (at, link) = (connection.batch_at.max(now), connection.id);
-            self.at(at, Event::Batch { agent, link });
+            let link = connection.id;
+            self.after(may_go.since_ms(now), Event::Batch { agent, link });
         }
     }
 
@@ -173,17 +214,15 @@ impl World {
         if !self.is_connected(agent, link) {
             return;
         }
-        let now = self.now;
-        let Some(connection) = self.agents[agent].connection.as_mut() else { return };
+        let body = &mut self.agents[agent];
+        let now = body.now(self.now);
+        let Some(connection) = body.connection.as_mut() else { return };
         connection.batch_scheduled = false;
-        if connection.sent_at.is_some() {
+        if connection.pace.batch_at().is_none() {
             return;
         }
-        let Some(Batch { number, reports }) = Outbox::take(&mut self.agents[agent].outbox) else { return };
-        if let Some(connection) = self.agents[agent].connection.as_mut() {
-            connection.batch_at = now + BATCH_EVERY_MS;
-            connection.sent_at = Some(now);
-        }
+        let Some(Batch { number, reports }) = body.outbox.take() else { return };
+        connection.pace.sent(now);
         self.send_up(agent, Up::Statuses { number, reports });
     }
 
@@ -198,35 +237,34 @@ impl World {
         }
     }
 
-    pub(super) fn reaches_agent(&mut self, agent: usize, link: u64, message: Down) {
-        if !self.is_connected(agent, link) {
+    pub(super) fn reaches_agent(&mut self, agent: usize, letter: Letter, message: Down) {
+        if !self.arrives(agent, letter, Way::Down) || !self.is_connected(agent, letter.link) {
             return;
         }
-        let now = self.now;
-        let Some(connection) = self.agents[agent].connection.as_mut() else { return };
-        connection.heard = now;
+        let body = &mut self.agents[agent];
+        let now = body.now(self.now);
+        let Some(connection) = body.connection.as_mut() else { return };
+        connection.pace.heard(now);
         match message {
             Down::Welcome => {
                 connection.welcome = true;
-                self.agents[agent].told = None;
-                self.send_up(agent, Up::Heartbeat);
+                body.told = None;
+                let beat = self.heartbeat(agent);
+                self.send_up(agent, beat);
                 self.say_conditions(agent);
                 self.say_statuses(agent);
             }
-            Down::Assignments(set) => self.accept_set(agent, *set),
+            Down::Assignments(set) => self.accept_set(agent, set),
             Down::Endpoints(table) => {
-                let body = &mut self.agents[agent];
-                if (table.epoch, table.revision) >= (body.table.epoch, body.table.revision) {
-                    body.table = Arc::new(*table);
-                    body.disk.endpoints = serde_json::to_vec(&*body.table).ok();
+                if may_replace(&table, &body.table) {
+                    body.table = Arc::clone(&table);
+                    body.disk.endpoints = Some(table);
                     self.facts.push(Fact::Named { agent });
                 }
             }
             Down::Acknowledged(number) => {
-                if self.agents[agent].outbox.acknowledged(number) {
-                    if let Some(connection) = self.agents[agent].connection.as_mut() {
-                        connection.sent_at = None;
-                    }
+                if body.outbox.acknowledged(number) {
+                    connection.pace.acknowledged();
                     self.say_statuses(agent);
                 }
             }
@@ -234,15 +272,20 @@ impl World {
         }
     }
 
-    fn accept_set(&mut self, agent: usize, set: AssignmentSet) {
+    fn accept_set(&mut self, agent: usize, set: Arc<AssignmentSet>) {
         let body = &mut self.agents[agent];
         if let Err(reason) = acceptable(&set, body.info.id, body.accepted.as_deref()) {
             self.trace.say(self.now, format_args!("agent {agent} refuses set {}: {reason}", set.revision));
             return;
         }
-        body.disk.assignments = Some(serde_json::to_vec(&set).expect("a set is writable"));
+        if body.disk_full_until > self.now {
+            self.say(format_args!("agent {agent} cannot keep set {}", set.revision));
+            self.saw(Trouble::DiskFull);
+            return;
+        }
         self.trace.say(self.now, format_args!("agent {agent} takes set {} of {} tasks", set.revision, set.tasks.len()));
-        body.accepted = Some(Arc::new(set));
+        body.disk.assignments = Some(Arc::clone(&set));
+        body.accepted = Some(set);
         self.facts.push(Fact::Accepted { agent });
         self.find_engine_once(agent);
         self.turn(agent);

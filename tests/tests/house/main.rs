@@ -6,6 +6,7 @@
 mod coverage;
 mod imports;
 mod layout;
+mod mutants;
 mod source;
 mod tree;
 

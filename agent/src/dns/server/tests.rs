@@ -25,6 +25,7 @@ fn config(resolvers: &[SocketAddr]) -> DnsConfig {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
         resolvers: Resolvers::Fixed(resolvers.to_vec()),
         clients: Vec::new(),
+        own_servers: watch::channel(Arc::default()).1,
     }
 }
 
@@ -255,6 +256,56 @@ async fn one_client_cannot_take_all_connections() {
     assert_eq!(receive_framed(&mut other).await.metadata.id, 9);
 }
 
+/// A resolver that answers every query with its own address.
+async fn resolver_that_says(address: Ipv4Addr) -> SocketAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("binds");
+    let at = socket.local_addr().expect("bound");
+    tokio::spawn(async move {
+        let mut packet = [0; 512];
+        while let Ok((length, peer)) = socket.recv_from(&mut packet).await {
+            let mut reply = Message::from_vec(&packet[..length]).expect("a query");
+            reply.metadata.message_type = MessageType::Response;
+            let name = reply.queries[0].name().clone();
+            reply.add_answer(hickory_proto::rr::Record::from_rdata(
+                name,
+                1,
+                hickory_proto::rr::RData::A(address.into()),
+            ));
+            let _ = socket.send_to(&reply.to_vec().expect("encodes"), peer).await;
+        }
+    });
+    at
+}
+
+#[tokio::test]
+async fn a_client_with_resolvers_of_its_own_asks_them_for_what_is_not_ours() {
+    let (for_all, for_one) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+    let (all, one) = (resolver_that_says(for_all).await, resolver_that_says(for_one).await);
+    let (own, own_servers) = watch::channel(Arc::new(OwnServers::new()));
+    let (_zone, receiver) = watch::channel(Arc::new(zone()));
+    let server = DnsServer::bind(DnsConfig { own_servers, ..config(&[all]) }, receiver).expect("binds");
+    let (address, stop) = (server.local_addr(), CancellationToken::new());
+    let task = tokio::spawn(server.run(stop.clone()));
+    let ask = async |name: &str| {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("binds");
+        socket.send_to(&query(5, name, RecordType::A).to_vec().expect("encodes"), address).await.expect("sends");
+        let mut packet = [0; 512];
+        let length = tokio::time::timeout(Duration::from_secs(10), socket.recv(&mut packet)).await.expect("in time");
+        let reply = Message::from_vec(&packet[..length.expect("received")]).expect("a reply");
+        reply.answers.iter().map(|answer| answer.data.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(ask("example.com.").await, [for_all.to_string()]);
+    let ours = ask("web.shop.").await;
+    own.send_replace(Arc::new(OwnServers::from([(Ipv4Addr::LOCALHOST.into(), vec![one])])));
+    assert_eq!(ask("example.com.").await, [for_one.to_string()], "its own");
+    let mut still = ask("web.shop.").await;
+    still.sort();
+    assert_eq!(still.len(), ours.len(), "services are answered by us all the same");
+    assert!(!still.contains(&for_one.to_string()), "{still:?}");
+    stop.cancel();
+    task.await.expect("ends");
+}
+
 #[tokio::test]
 async fn strangers_are_not_served() {
     let shared = |clients: &[&str]| Shared {
@@ -263,6 +314,7 @@ async fn strangers_are_not_served() {
         connections: Mutex::default(),
         clients: clients.iter().map(|net| net.parse().expect("a net")).collect(),
         own: "192.0.2.1".parse().expect("an address"),
+        own_servers: watch::channel(Arc::default()).1,
     };
     let serves = |clients: &[&str], client: &str| shared(clients).serves(client.parse().expect("an address"));
     assert!(serves(&["10.210.0.0/16"], "10.210.3.4"));

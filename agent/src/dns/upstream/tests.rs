@@ -64,7 +64,7 @@ fn gist(reply: &[u8]) -> Result<u8, ResponseCode> {
 }
 
 async fn ask(upstreams: &Upstreams) -> Result<u8, ResponseCode> {
-    gist(&upstreams.ask(&query(77), Transport::Udp, 512).await)
+    gist(&upstreams.ask(&query(77), Transport::Udp, 512, &[]).await)
 }
 
 #[tokio::test]
@@ -182,9 +182,9 @@ async fn truncating() -> SocketAddr {
 #[tokio::test]
 async fn a_truncated_reply_is_fetched_whole_only_for_a_client_that_came_over_tcp() {
     let upstreams = upstreams(&[truncating().await]);
-    let reply = upstreams.ask(&query(77), Transport::Tcp, 65_535).await;
+    let reply = upstreams.ask(&query(77), Transport::Tcp, 65_535, &[]).await;
     assert_eq!(gist(&reply), Ok(9));
-    let reply = upstreams.ask(&query(77), Transport::Udp, 512).await;
+    let reply = upstreams.ask(&query(77), Transport::Udp, 512, &[]).await;
     assert!(Message::from_vec(&reply).expect("a message").metadata.truncation);
 }
 
@@ -197,9 +197,9 @@ async fn a_reply_larger_than_the_client_can_take_is_truncated() {
         vec![reply.to_vec().expect("encodes")]
     });
     let upstreams = upstreams(&[talkative.await]);
-    let reply = upstreams.ask(&query(77), Transport::Udp, 512).await;
+    let reply = upstreams.ask(&query(77), Transport::Udp, 512, &[]).await;
     let message = Message::from_vec(&reply).expect("a message");
     assert!(message.metadata.truncation && message.answers.is_empty() && reply.len() <= 512);
-    let reply = upstreams.ask(&query(77), Transport::Udp, 1_232).await;
+    let reply = upstreams.ask(&query(77), Transport::Udp, 1_232, &[]).await;
     assert_eq!(Message::from_vec(&reply).expect("a message").answers.len(), 41);
 }

@@ -254,3 +254,30 @@ proptest! {
         prop_assert!(!(inside && matches!(found, Found::Outside)), "ours never leaves the node");
     }
 }
+
+#[test]
+fn a_service_answers_to_its_aliases_in_its_own_project() {
+    let mut table = service_of("shop/web", &[("10.210.1.1", Ready), ("10.210.1.2", Starting)]);
+    let mut other = service_of("shop/db", &[("10.210.1.3", Ready)]);
+    table.services.append(&mut other.services);
+    let aliases = ["www", "mail.example.com", "db"].map(str::to_owned);
+    table.services.get_mut(&key("shop/web")).expect("there").aliases = aliases.into();
+    let zone = zone_of(&table);
+    let client = "10.210.1.3".parse().ok();
+    let ready = |name: &str, client| {
+        let labels: Vec<&[u8]> = name.split('.').map(str::as_bytes).collect();
+        match zone.find(&labels, client) {
+            Found::Service(service) => format!("{:?}", service.ready().v4),
+            other => format!("{other:?}").split(['(', ' ']).next().unwrap_or_default().to_owned(),
+        }
+    };
+    for name in
+        ["www", "www.shop", "www.shop.svc.cluster.local", "mail.example.com", "mail.example.com.shop.svc.cluster.local"]
+    {
+        assert_eq!(ready(name, client), "[10.210.1.1]", "{name}");
+    }
+    assert_eq!(ready("db", client), "[10.210.1.3]", "a service's own name comes before an alias");
+    assert_eq!(ready("mail.example.com", None), "Outside", "only its own project knows it by the short name");
+    assert_eq!(ready("example.com", client), "Outside");
+    assert_eq!(ready("1.www", client), "Slot");
+}

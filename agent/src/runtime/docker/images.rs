@@ -2,8 +2,8 @@
 
 use super::super::translate::{abilities, image};
 use super::super::{EngineInfo, ImageInfo, RuntimeError};
+use super::DockerRuntime;
 use super::failure::{Thing, pull_cause};
-use super::{DockerRuntime, deadline};
 use bollard::models::ImageInspect;
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::StreamExt;
@@ -78,7 +78,12 @@ impl DockerRuntime {
         let silence = self.deadlines().pull_silence;
         loop {
             match tokio::time::timeout(silence, progress.next()).await {
-                Err(_) => return Err(deadline(PULL, silence)),
+                // No container hangs on it: that is a failed pull, not an outcome nobody knows.
+                Err(_) => {
+                    let cause =
+                        format!("nothing came of it for {} s; its registry is slow or silent", silence.as_secs());
+                    return Err(RuntimeError::Pull { image: reference.to_owned(), cause });
+                }
                 Ok(None) => return Ok(()),
                 Ok(Some(Ok(_))) => {}
                 Ok(Some(Err(error))) => return Err(self.failed(PULL, thing, error)),

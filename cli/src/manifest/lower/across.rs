@@ -59,8 +59,8 @@ fn port_twice(cx: &mut Context<'_>, port: &PortSpec, at: Mark, claim: &Claim<'_>
     let number = format!("{}/{}", port.published, port.protocol.as_str());
     let before = if claim.ip == port.host_ip { String::new() } else { format!(" as {}{number}", shown(claim.ip)) };
     let address = shown(port.host_ip);
-    let (other, line) = (claim.service, claim.at.line);
-    let message = format!("host port {address}{number} is already published{before} by `{other}` on line {line}");
+    let (other, place) = (claim.service, cx.elsewhere(claim.at, at));
+    let message = format!("host port {address}{number} is already published{before} by `{other}` {place}");
     cx.problem(at, message, "publish another port, or on another address");
 }
 
@@ -78,7 +78,8 @@ fn container_names(cx: &mut Context<'_>, services: &[Service]) {
             cx.problem(at, message, "remove `container_name`, or write one replica");
         }
         if let Some((other, first)) = taken.insert(name, (&service.name, at)) {
-            let message = format!("the container name `{name}` is already taken by `{other}` on line {}", first.line);
+            let place = cx.elsewhere(first, at);
+            let message = format!("the container name `{name}` is already taken by `{other}` {place}");
             cx.problem(at, message, "write another `container_name`, or none");
         }
     }
@@ -160,7 +161,7 @@ fn waits(cx: &mut Context<'_>, services: &mut [Service]) {
     for other in services.iter_mut().filter(|s| s.restart_at.is_none() && completed.contains(&s.name)) {
         other.spec.restart = RestartPolicy::No;
         other.restart_at = Some(other.at);
-        cx.notice(
+        cx.remark(
             other.at,
             format!("`{}` runs once: others wait for it to complete, and it has no `restart`", other.name),
         );
@@ -171,5 +172,5 @@ fn restarts(cx: &mut Context<'_>, services: &[Service]) {
     let silent: Vec<&Service> = services.iter().filter(|s| s.restart_at.is_none()).collect();
     let Some(first) = silent.first() else { return };
     let names: Vec<&str> = silent.iter().map(|s| s.name.as_str()).collect();
-    cx.notice(first.at, format!("restart always unless `restart: \"no\"` is written: {}", names.join(", ")));
+    cx.remark(first.at, format!("restart always unless `restart: \"no\"` is written: {}", names.join(", ")));
 }

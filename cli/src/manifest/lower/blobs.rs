@@ -82,18 +82,15 @@ pub fn files(
     user: Option<&str>,
 ) -> Vec<FileMount> {
     let owner = numeric_owner(user);
-    let mut taken: BTreeMap<String, u32> = mounts.iter().map(|(m, at)| (comparable(&m.target), at.line)).collect();
+    let mut taken: BTreeMap<String, Mark> = mounts.iter().map(|(m, at)| (comparable(&m.target), *at)).collect();
     let mut files = Vec::new();
     for (key, kind) in [("configs", BlobKind::Config), ("secrets", BlobKind::Secret)] {
         let Some(field) = service.take(key) else { continue };
         for item in cx.list(&field).unwrap_or_default() {
             let Some(file) = file(cx, &item, kind, declared, owner) else { continue };
-            if let Some(first) = taken.insert(comparable(&file.target), item.at.line) {
-                let message = format!(
-                    "`{}` is mounted twice: on line {first} and on line {}",
-                    shorten(&file.target),
-                    item.at.line
-                );
+            if let Some(first) = taken.insert(comparable(&file.target), item.at) {
+                let (target, place) = (shorten(&file.target), cx.elsewhere(first, item.at));
+                let message = format!("`{target}` is mounted twice: {place} and on line {}", item.at.line);
                 cx.problem(item.at, message, "keep one of them, or write another `target`");
             }
             files.push(file);
@@ -215,7 +212,7 @@ fn content(cx: &mut Context<'_>, kind: BlobKind, name: &str, origin: &Origin, at
     match origin {
         Origin::Content(text) => Some(Zeroizing::new(text.as_bytes().to_vec())),
         Origin::Variable(variable) => {
-            let value = cx.env.get(variable).map(|v| Zeroizing::new(v.as_bytes().to_vec()));
+            let value = cx.variable(at, variable).map(|v| Zeroizing::new(v.into_bytes()));
             if value.is_none() {
                 let message = format!("the {word} `{name}`: the variable `{}` is not set", shorten(variable));
                 cx.problem(at, message, "set it in the environment or in `.env`");
@@ -223,7 +220,7 @@ fn content(cx: &mut Context<'_>, kind: BlobKind, name: &str, origin: &Origin, at
             value
         }
         Origin::File(written) => {
-            let path = match host_path(cx, written) {
+            let path = match host_path(cx, at, written) {
                 Ok(path) => path,
                 Err(why) => {
                     cx.problem(at, format!("the {word} `{name}`: {why}"), "");

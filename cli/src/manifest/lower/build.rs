@@ -58,7 +58,7 @@ fn started(cx: &mut Context<'_>, context: &str, at: Mark, tag: &str) -> Option<B
         cx.problem(at, message, "name a directory");
         return None;
     }
-    match host_path(cx, context) {
+    match host_path(cx, at, context) {
         Ok(path) => Some(Build { context: path, ..Build::of(tag) }),
         Err(why) => {
             cx.problem(at, why, "name a directory");
@@ -71,11 +71,11 @@ fn args(cx: &mut Context<'_>, keys: &mut Fields<'_>) -> BTreeMap<String, String>
     let Some(field) = keys.take("args") else { return BTreeMap::new() };
     let mut args = BTreeMap::new();
     for (name, value, at) in cx.pairs(&field) {
-        match value.or_else(|| cx.env.get(&name).cloned()) {
+        match value.or_else(|| cx.variable(at, &name)) {
             Some(value) => {
                 args.insert(name, value);
             }
-            None => cx.notice(at, format!("the build argument `{}` has no value here and is left out", shorten(&name))),
+            None => cx.remark(at, format!("the build argument `{}` has no value here and is left out", shorten(&name))),
         }
     }
     args

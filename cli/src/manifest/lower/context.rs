@@ -2,9 +2,13 @@
 //!
 //! Never knows a key of Compose. Used by every file of `lower`.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
+
+pub use super::fields::{Field, Fields};
 
 use super::super::interpolate::Variables;
 use super::super::problem::{Notice, PROBLEMS_KEPT, Problem};
@@ -12,100 +16,136 @@ use super::super::suggest::nearest;
 use super::super::tree::{Entry, Fault, Mark, Node, Scalar, ScalarKind, Value, shorten};
 use super::super::{Sources, dotenv, words};
 
+/// The variables that a file sees: the process environment over the `.env` file, or `env_file` of an include.
+pub type Environment = Arc<BTreeMap<String, String>>;
+
+/// A file of the manifest.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// As the user would name it.
+    pub name: Arc<str>,
+    /// What its relative paths are relative to, absolute.
+    pub dir: PathBuf,
+    /// What its variables are.
+    pub env: Environment,
+}
+
 /// Where lowering gets its outside from and puts what it has to say.
 pub struct Context<'a> {
-    /// Directory of the manifest, absolute.
-    pub dir: &'a Path,
     /// Files.
     pub sources: &'a dyn Sources,
-    /// The process environment over `.env`.
-    pub env: BTreeMap<String, String>,
-    file: Arc<str>,
-    problems: BTreeSet<(bool, Problem)>,
+    /// Services whose profiles are not active, with these.
+    pub left_out: BTreeMap<String, Vec<String>>,
+    origins: Vec<Origin>,
+    problems: BTreeSet<(u16, Problem)>,
+    problems_kept: usize,
     problems_left_out: usize,
     silenced: BTreeSet<Mark>,
-    notices: BTreeSet<(bool, Notice)>,
+    notices: BTreeSet<(u16, Notice)>,
+    record: Record,
+    /// Keys of earlier files that later files replace: path, place, place of the later one.
+    pub replaced: Vec<(String, Mark, Mark)>,
 }
 
-/// A key with its value, and its path for messages.
-#[derive(Clone)]
-pub struct Field<'a> {
-    /// Such as `services.web.image`.
-    pub path: String,
-    /// Where the key, or the item of a list, stands.
-    pub at: Mark,
-    /// The value.
-    pub node: &'a Node,
-}
+/// Every key that stands in the manifest, asked for or refused: its path with its place.
+pub type Record = Rc<RefCell<Vec<(String, Mark)>>>;
 
-/// A map being lowered key by key.
-pub struct Fields<'a> {
-    /// Its path.
-    pub path: String,
-    /// Where it stands.
-    pub at: Mark,
-    entries: &'a [Entry],
-    asked: Vec<&'static str>,
-}
-
-impl<'a> Fields<'a> {
-    /// The value of a key, unless it is absent or null.
-    pub fn take(&mut self, key: &'static str) -> Option<Field<'a>> {
-        self.asked.push(key);
-        let entry = self.entries.iter().find(|e| e.key == key && e.value.value != Value::Null)?;
-        Some(self.field(entry))
-    }
-
-    /// Whether a key is written, even without a value.
-    pub fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|e| e.key == key)
-    }
-
-    /// All entries, for maps whose keys are names: there a name that begins with `x-` is a name like any other.
-    pub fn all(&self) -> impl Iterator<Item = (&'a str, Field<'a>)> {
-        self.entries.iter().map(|e| (e.key.as_str(), self.field(e)))
-    }
-
-    fn field(&self, entry: &'a Entry) -> Field<'a> {
-        let dot = if self.path.is_empty() { "" } else { "." };
-        Field { path: format!("{}{dot}{}", self.path, shorten(&entry.key)), at: entry.at, node: &entry.value }
-    }
-
-    /// Refuses by name every key that nobody took. `not_yet`: keys that Compose knows and we do not honour, each with its hint.
-    pub fn finish(self, cx: &mut Context<'_>, not_yet: &[(&'static str, &'static str)]) {
-        for entry in self.entries {
-            let key = entry.key.as_str();
-            if key.starts_with("x-") || self.asked.contains(&key) {
-                continue;
-            }
-            let path = self.field(entry).path;
-            if let Some((_, hint)) = not_yet.iter().find(|(name, _)| *name == key) {
-                cx.problem(entry.at, format!("`{path}` is not supported yet"), hint);
-                continue;
-            }
-            let known = self.asked.iter().copied().chain(not_yet.iter().map(|(name, _)| *name));
-            let hint = match cx.suggest(key, known) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => "remove it, or begin its name with `x-`".into(),
-            };
-            cx.problem(entry.at, format!("unknown key `{path}`"), &hint);
-        }
-    }
-}
+/// The rank of what stands in no file of the manifest: after all that does.
+const ELSEWHERE: u16 = u16::MAX;
 
 impl<'a> Context<'a> {
-    /// An empty one for a file.
-    pub fn new(file: &Arc<str>, dir: &'a Path, sources: &'a dyn Sources) -> Self {
+    /// An empty one.
+    pub fn new(sources: &'a dyn Sources) -> Self {
         Context {
-            dir,
             sources,
-            env: BTreeMap::new(),
-            file: file.clone(),
+            left_out: BTreeMap::new(),
+            origins: Vec::new(),
             problems: BTreeSet::new(),
+            problems_kept: PROBLEMS_KEPT,
             problems_left_out: 0,
             silenced: BTreeSet::new(),
             notices: BTreeSet::new(),
+            record: Record::default(),
+            replaced: Vec::new(),
         }
+    }
+
+    /// Keeps all problems: for a verdict of every key.
+    pub fn keep_all(&mut self) {
+        self.problems_kept = usize::MAX;
+    }
+
+    /// Whether a verdict of every key is wanted.
+    pub fn keeps_all(&self) -> bool {
+        self.problems_kept == usize::MAX
+    }
+
+    /// Takes one more file and returns its number for marks.
+    pub fn add(&mut self, origin: Origin) -> u16 {
+        self.origins.push(origin);
+        u16::try_from(self.origins.len() - 1).unwrap_or(ELSEWHERE)
+    }
+
+    /// Gives all files so far other variables: those of the project's name among them.
+    pub fn set_env(&mut self, env: &Environment) {
+        self.origins.iter_mut().for_each(|origin| origin.env = env.clone());
+    }
+
+    /// How many files there are.
+    pub fn files(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// The names of the files by their number.
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.origins.iter().map(|origin| origin.name.clone()).collect()
+    }
+
+    /// The file in which a place is.
+    pub fn origin(&self, at: Mark) -> Option<&Origin> {
+        self.origins.get(usize::from(at.file))
+    }
+
+    /// The directory that paths at this place are relative to.
+    pub fn dir(&self, at: Mark) -> &Path {
+        self.origin(at).map_or(Path::new("/"), |origin| &origin.dir)
+    }
+
+    /// The variables that are seen at this place.
+    pub fn env(&self, at: Mark) -> Environment {
+        self.origin(at).map(|origin| origin.env.clone()).unwrap_or_default()
+    }
+
+    /// The value of a variable at this place.
+    pub fn variable(&self, at: Mark, name: &str) -> Option<String> {
+        self.origin(at)?.env.get(name).cloned()
+    }
+
+    /// Another place, in words for a message that is about `at`: `on line 3` or `in base.yaml:3:5`.
+    pub fn elsewhere(&self, other: Mark, at: Mark) -> String {
+        match self.origin(other) {
+            Some(origin) if other.file != at.file => format!("in {}:{}:{}", origin.name, other.line, other.col),
+            _ => format!("on line {}", other.line),
+        }
+    }
+
+    /// Notes that a key was understood which lowering will not see.
+    pub fn understood(&mut self, path: impl Into<String>, at: Mark) {
+        self.record.borrow_mut().push((path.into(), at));
+    }
+
+    /// The keys that stand in the manifest, with their places; empties it.
+    pub fn take_record(&mut self) -> Vec<(String, Mark)> {
+        std::mem::take(&mut self.record.borrow_mut())
+    }
+
+    /// Notes that a key of an earlier file is replaced by the one of a later file.
+    pub fn replaced(&mut self, path: String, earlier: Mark, by: Mark) {
+        self.replaced.push((path, earlier, by));
+    }
+
+    fn name(&self, at: Mark) -> Arc<str> {
+        self.origin(at).map(|origin| origin.name.clone()).unwrap_or_default()
     }
 
     /// Lets further problems of a value pass in silence: what is wrong with it is said, and its text is not what it will be.
@@ -118,19 +158,23 @@ impl<'a> Context<'a> {
         if self.silenced.contains(&at) {
             return;
         }
-        let file = self.file.clone();
-        self.problem_in(&file, at, message, hint);
+        let file = self.name(at);
+        self.add_problem(at.file, &file, at, message, hint);
     }
 
-    /// A problem in any file.
+    /// A problem in a file that is no part of the manifest.
     pub fn problem_in(&mut self, file: &str, at: Mark, message: impl Into<String>, hint: &str) {
+        self.add_problem(ELSEWHERE, file, at, message, hint);
+    }
+
+    fn add_problem(&mut self, rank: u16, file: &str, at: Mark, message: impl Into<String>, hint: &str) {
         if self.is_full() {
             self.problems_left_out += 1;
             return;
         }
         let hint = (!hint.is_empty()).then(|| hint.to_owned());
         let problem = Problem { path: file.to_owned(), line: at.line, col: at.col, message: message.into(), hint };
-        self.problems.insert((*file != *self.file, problem));
+        self.problems.insert((rank, problem));
     }
 
     /// A problem already in words.
@@ -138,38 +182,41 @@ impl<'a> Context<'a> {
         self.problem(fault.at, fault.message, fault.hint.as_deref().unwrap_or_default());
     }
 
-    /// Something honoured otherwise than expected.
+    /// A key that means something else than in Compose, or nothing.
     pub fn notice(&mut self, at: Mark, text: impl Into<String>) {
-        let file = self.file.clone();
-        self.notice_in(&file, at, text);
+        self.say(at, text.into(), true);
     }
 
-    fn notice_in(&mut self, file: &Arc<str>, at: Mark, text: impl Into<String>) {
-        let notice = Notice { file: file.clone(), line: at.line, col: at.col, text: text.into() };
-        self.notices.insert((**file != *self.file, notice));
+    /// Something worth knowing of what is honoured.
+    pub fn remark(&mut self, at: Mark, text: impl Into<String>) {
+        self.say(at, text.into(), false);
     }
 
-    /// The notices, or all problems.
-    pub fn finish(self) -> Result<Vec<Notice>, Vec<Problem>> {
-        if self.problems.is_empty() {
-            return Ok(self.notices.into_iter().map(|(_, notice)| notice).collect());
-        }
+    fn say(&mut self, at: Mark, text: String, translates: bool) {
+        let file = self.name(at);
+        self.notices.insert((at.file, Notice { file, line: at.line, col: at.col, text, translates }));
+    }
+
+    /// All problems and all notices, sorted by place.
+    pub fn finish(self) -> (Vec<Problem>, Vec<Notice>) {
+        let name = self.name(Mark::default());
+        let notices = self.notices.into_iter().map(|(_, notice)| notice).collect();
         let mut problems: Vec<Problem> = self.problems.into_iter().map(|(_, problem)| problem).collect();
         if self.problems_left_out > 0 {
             let message = format!("{} more problems are not shown", self.problems_left_out);
-            problems.push(Problem { path: self.file.to_string(), line: 0, col: 0, message, hint: None });
+            problems.push(Problem { path: name.to_string(), line: 0, col: 0, message, hint: None });
         }
-        Err(problems)
+        (problems, notices)
     }
 
     /// What was probably meant; silent when so much is wrong that nobody will read it.
     pub fn suggest<'w>(&self, word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-        if self.is_full() { None } else { nearest(word, known) }
+        if self.problems.len() >= PROBLEMS_KEPT { None } else { nearest(word, known) }
     }
 
     /// Whether further problems are only counted.
     pub fn is_full(&self) -> bool {
-        self.problems.len() >= PROBLEMS_KEPT
+        self.problems.len() >= self.problems_kept
     }
 
     /// `expected X, found Y`.
@@ -280,7 +327,8 @@ impl<'a> Context<'a> {
         self.list_or(field, "a list")
     }
 
-    fn list_or<'n>(&mut self, field: &Field<'n>, expected: &str) -> Option<Vec<Field<'n>>> {
+    /// The items of a list, where something else would have done as well.
+    pub fn list_or<'n>(&mut self, field: &Field<'n>, expected: &str) -> Option<Vec<Field<'n>>> {
         let Value::List(items) = &field.node.value else {
             self.mismatch(field, expected);
             return None;
@@ -307,7 +355,7 @@ impl<'a> Context<'a> {
             self.mismatch(field, expected);
             return None;
         };
-        Some(Fields { path: field.path.clone(), at: field.at, entries, asked: Vec::new() })
+        Some(Fields { path: field.path.clone(), at: field.at, entries, asked: Vec::new(), record: self.record.clone() })
     }
 
     /// A map of names to scalars, or a list of `NAME=value`. A name without a value has `None`.
@@ -361,16 +409,18 @@ impl<'a> Context<'a> {
             if name.is_empty() {
                 self.problem(at, format!("a label of `{}` has no name", field.path), "");
             } else if name.starts_with("wherry.") {
-                self.problem(
-                    at,
-                    format!("the label `{}` is reserved", shorten(&name)),
-                    "labels that begin with `wherry.` are set by the agent",
-                );
+                self.reserved_label(at, &name);
             } else {
                 labels.insert(name, value.unwrap_or_default());
             }
         }
         labels
+    }
+
+    /// A label that only the agent may set.
+    pub fn reserved_label(&mut self, at: Mark, name: &str) {
+        let message = format!("the label `{}` is reserved", shorten(name));
+        self.problem(at, message, "labels that begin with `wherry.` are set by the agent");
     }
 
     /// The variables of an env file, what is wrong in it reported.
@@ -381,11 +431,12 @@ impl<'a> Context<'a> {
         };
         let found = if raw { dotenv::parse_raw(text, outer) } else { dotenv::parse(text, outer) };
         for fault in found.faults {
-            self.problem_in(file, Mark { line: fault.line, col: 1 }, fault.message, &fault.hint);
+            let at = Mark { line: fault.line, col: 1, ..Mark::default() };
+            self.problem_in(file, at, fault.message, &fault.hint);
         }
         for (name, line) in found.undefined {
-            let at = Mark { line, col: 1 };
-            self.notice_in(&file.into(), at, format!("the variable `{name}` is not set: taken as empty"));
+            let text = format!("the variable `{name}` is not set: taken as empty");
+            self.notices.insert((ELSEWHERE, Notice { file: file.into(), line, col: 1, text, translates: false }));
         }
         found.variables
     }

@@ -41,16 +41,29 @@ pub fn depends_on(
                 );
                 cx.problem(at, message, "keep one of them");
             }
+        } else if let Some(profiles) = cx.left_out.get(&name).cloned() {
+            left_out(cx, at, &name, dependency, &profiles);
         } else if dependency.required {
             cx.undefined(at, "service", &name, "declare it under `services:`", declared.services.iter().copied());
         } else {
-            cx.notice(
+            cx.remark(
                 at,
                 format!("there is no service `{}`: it is not waited for, as `required: false` allows", shorten(&name)),
             );
         }
     }
     found
+}
+
+/// A dependency that is declared, but whose profile is not active.
+fn left_out(cx: &mut Context<'_>, at: Mark, name: &str, dependency: Dependency, profiles: &[String]) {
+    let profile = profiles.first().map(String::as_str).unwrap_or_default();
+    if dependency.required {
+        let message = format!("there is no service `{name}` here: its profile `{profile}` is not active");
+        cx.problem(at, message, &format!("use `--profile {profile}`, or write `required: false`"));
+    } else {
+        cx.remark(at, format!("`{name}` is not waited for, as its profile `{profile}` is not active"));
+    }
 }
 
 fn long(cx: &mut Context<'_>, field: &Field<'_>) -> Option<Dependency> {

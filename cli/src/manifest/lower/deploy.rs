@@ -2,13 +2,16 @@
 //!
 //! Never places anything. Called by `service`.
 
-use proto::limits::REPLICAS_MAX;
-use proto::spec::{Limits, Reservations};
+use std::collections::BTreeMap;
 
+use proto::limits::REPLICAS_MAX;
+use proto::spec::{Limits, PlacementSpec, Reservations, RestartPolicy};
+
+use super::super::tree::Mark;
 use super::super::words;
 use super::context::{Context, Field, Fields};
-use super::keys;
 use super::update::{self, Updates};
+use super::{keys, placement, restart};
 
 /// Docker refuses a container with less memory.
 pub const MEMORY_MIN_BYTES: u64 = 6 << 20;
@@ -22,6 +25,12 @@ pub struct Deploy {
     pub limits: Limits,
     /// What is set aside.
     pub reservations: Reservations,
+    /// Where.
+    pub placement: PlacementSpec,
+    /// The labels of the service itself.
+    pub labels: BTreeMap<String, String>,
+    /// What `restart_policy` says, and where.
+    pub restart: Option<(RestartPolicy, Mark)>,
     /// How changes go.
     pub updates: Updates,
 }
@@ -40,6 +49,10 @@ pub fn deploy(cx: &mut Context<'_>, service: &mut Fields<'_>) -> Deploy {
         if let Some(field) = keys.take("resources") {
             resources(cx, &field, &mut deploy);
         }
+        deploy.placement = keys.take("placement").map(|f| placement::placement(cx, &f)).unwrap_or_default();
+        deploy.labels = keys.take("labels").map(|f| cx.labels(&f)).unwrap_or_default();
+        deploy.restart = keys.take("restart_policy").and_then(|f| restart::policy(cx, &f));
+        endpoint_mode(cx, &mut keys);
         deploy.updates = update::updates(cx, &mut keys);
         keys.finish(cx, keys::DEPLOY);
     }
@@ -65,6 +78,20 @@ fn mode(cx: &mut Context<'_>, keys: &mut Fields<'_>) {
             let message = format!("`{}: {}` is not supported yet", field.path, super::super::tree::shorten(other));
             cx.problem(field.at, message, "write `replicas: N`");
         }
+    }
+}
+
+/// Names answer the addresses of all ready tasks: Compose's `dnsrr`.
+fn endpoint_mode(cx: &mut Context<'_>, keys: &mut Fields<'_>) {
+    let Some(field) = keys.take("endpoint_mode") else { return };
+    match cx.text(&field) {
+        Some("vip") => {
+            let text =
+                format!("`{}: vip` is taken as dnsrr: names answer the addresses of all ready tasks", field.path);
+            cx.notice(field.at, text);
+        }
+        Some("dnsrr") | None => {}
+        Some(_) => cx.mismatch(&field, "vip or dnsrr"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `environment` over `env_file` (Compose Specification, section 05).
+//! `environment` over `env_file`, `labels` over `label_file` (Compose Specification, section 05).
 //!
 //! Never puts a value into a message. Called by `service`.
 
@@ -17,7 +17,7 @@ pub fn environment(cx: &mut Context<'_>, keys: &mut Fields<'_>) -> BTreeMap<Stri
     let mut variables = BTreeMap::new();
     if let Some(field) = keys.take("env_file") {
         for file in env_files(cx, &field) {
-            variables.extend(read(cx, &file));
+            variables.extend(read(cx, "env_file", &file));
         }
     }
     let Some(field) = keys.take("environment") else { return variables };
@@ -26,17 +26,39 @@ pub fn environment(cx: &mut Context<'_>, keys: &mut Fields<'_>) -> BTreeMap<Stri
             cx.problem(at, format!("`{}`: `{}` is not the name of a variable", field.path, shorten(&name)), "");
             continue;
         }
-        match value.or_else(|| cx.env.get(&name).cloned()) {
+        match value.or_else(|| cx.variable(at, &name)) {
             Some(value) => {
                 variables.insert(name, value);
             }
             None => {
                 variables.remove(&name);
-                cx.notice(at, format!("the variable `{}` has no value here and is left out", shorten(&name)));
+                cx.remark(at, format!("the variable `{}` has no value here and is left out", shorten(&name)));
             }
         }
     }
     variables
+}
+
+/// The labels of a service: label files in order, then `labels`.
+pub fn labels(cx: &mut Context<'_>, keys: &mut Fields<'_>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    if let Some(field) = keys.take("label_file") {
+        let items = match field.node.value {
+            Value::Scalar(_) => vec![field.clone()],
+            _ => cx.list_or(&field, "a path or a list").unwrap_or_default(),
+        };
+        for item in items {
+            let Some(file) = cx.filled_text(&item).and_then(|text| named(cx, text, item.node.at)) else { continue };
+            for (name, value) in read(cx, "label_file", &file) {
+                match name.starts_with("wherry.") {
+                    true => cx.reserved_label(item.node.at, &name),
+                    false => _ = labels.insert(name, value),
+                }
+            }
+        }
+    }
+    labels.extend(keys.take("labels").map(|f| cx.labels(&f)).unwrap_or_default());
+    labels
 }
 
 struct EnvFile {
@@ -89,7 +111,7 @@ fn env_file(cx: &mut Context<'_>, field: &Field<'_>) -> Option<EnvFile> {
 }
 
 fn named(cx: &mut Context<'_>, text: &str, at: Mark) -> Option<EnvFile> {
-    match host_path(cx, text) {
+    match host_path(cx, at, text) {
         Ok(path) => Some(EnvFile { written: text.to_owned(), path, at, required: true, raw: false }),
         Err(why) => {
             cx.problem(at, why, "");
@@ -98,18 +120,19 @@ fn named(cx: &mut Context<'_>, text: &str, at: Mark) -> Option<EnvFile> {
     }
 }
 
-fn read(cx: &mut Context<'_>, file: &EnvFile) -> Vec<(String, String)> {
+fn read(cx: &mut Context<'_>, key: &str, file: &EnvFile) -> Vec<(String, String)> {
     match cx.sources.read(&file.path, MANIFEST_MAX_BYTES) {
         Ok(bytes) => {
-            let env = std::mem::take(&mut cx.env);
-            let variables = cx.dotenv(&file.written, &bytes, file.raw, &|name| env.get(name).cloned());
-            cx.env = env;
-            variables
+            let env = cx.env(file.at);
+            cx.dotenv(&file.written, &bytes, file.raw, &|name| env.get(name).cloned())
         }
         Err(ReadError::NotFound) if !file.required => Vec::new(),
         Err(e) => {
-            let hint = if e == ReadError::NotFound { "write it, or `required: false` beside its `path`" } else { "" };
-            cx.problem(file.at, format!("env_file `{}`: {e}", shorten(&file.written)), hint);
+            let hint = match (&e, key) {
+                (ReadError::NotFound, "env_file") => "write it, or `required: false` beside its `path`",
+                _ => "",
+            };
+            cx.problem(file.at, format!("{key} `{}`: {e}", shorten(&file.written)), hint);
             Vec::new()
         }
     }

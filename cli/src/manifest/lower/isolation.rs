@@ -142,7 +142,7 @@ fn security_option(cx: &mut Context<'_>, item: &Field<'_>) -> Option<String> {
 }
 
 fn seccomp(cx: &mut Context<'_>, item: &Field<'_>, written: &str) -> Option<String> {
-    let path = match host_path(cx, written) {
+    let path = match host_path(cx, item.node.at, written) {
         Ok(path) => path,
         Err(why) => {
             cx.problem(item.node.at, format!("`{}`: {why}", item.path), "");

@@ -9,28 +9,21 @@ const DROP: &str = "remove it, or run this service elsewhere for now";
 const HOOKS: &str = "commands beside the container's own are not run yet: do it in the image's entry point";
 
 /// Top level.
-pub const TOP: NotYet = &[
-    ("include", "write the included services into this file for now"),
-    ("models", "run the model as a service of its own, and name it in `environment`"),
-];
+pub const TOP: NotYet = &[("models", "run the model as a service of its own, and name it in `environment`")];
 
 /// A service.
 pub const SERVICE: NotYet = &[
     ("cpu_count", "it is for Windows containers: write `cpus`"),
     ("cpu_percent", "it is for Windows containers: write `cpus`"),
     ("credential_spec", "it is for Windows containers: remove it"),
-    ("dns", "names are answered by the cluster's own resolver: remove it"),
-    ("extends", "write a YAML anchor and merge it: `<<: *base`"),
     ("external_links", "services of another project are reached as `SERVICE.PROJECT`: remove it"),
     ("gpus", "GPUs are not counted by nodes yet: give the device itself in `devices`, if its driver needs no more"),
     ("isolation", "it is for Windows containers: remove it"),
-    ("label_file", "write the labels in `labels`"),
     ("mac_address", "an update runs old and new side by side, and two with one address cut each other off: remove it"),
     ("models", "run the model as a service of its own, and name it in `environment`"),
     ("post_start", HOOKS),
     ("pre_start", HOOKS),
     ("pre_stop", HOOKS),
-    ("profiles", "keep services that are not always wanted in a file of their own"),
     ("provider", "it runs a program on ctl's machine, which no node has: run the service itself"),
     ("use_api_socket", "mount the engine's socket in `volumes`, on a node that allows `engine-socket`"),
     ("volumes_from", "the two may be on different nodes: name the volumes in `volumes` of both services"),
@@ -58,12 +51,7 @@ pub const BUILD: NotYet = &[
 ];
 
 /// `deploy`.
-pub const DEPLOY: NotYet = &[
-    ("endpoint_mode", "remove it: names answer the addresses of all ready tasks"),
-    ("labels", "write the service's `labels`"),
-    ("placement", "remove it: tasks are spread over all ready nodes"),
-    ("restart_policy", "write the service's `restart`"),
-];
+pub const DEPLOY: NotYet = &[];
 
 /// `deploy.resources.limits`.
 pub const LIMITS: NotYet = &[];
@@ -76,7 +64,6 @@ pub const DEPENDENCY: NotYet = &[];
 
 /// Long form of a service's `networks`.
 pub const SERVICE_NETWORK: NotYet = &[
-    ("aliases", "a service is reached under its own name only, for now"),
     ("driver_opts", "remove it"),
     ("gw_priority", "remove it"),
     ("interface_name", "remove it"),
@@ -88,18 +75,11 @@ pub const SERVICE_NETWORK: NotYet = &[
 ];
 
 /// Long form of a service's `volumes`.
-pub const MOUNT: NotYet = &[
-    ("consistency", "it has a meaning on Docker Desktop only: remove it"),
-    ("image", "copy the files into the service's image"),
-];
+pub const MOUNT: NotYet = &[("image", "copy the files into the service's image")];
 /// `bind` of a mount.
-pub const MOUNT_BIND: NotYet = &[("propagation", "remove it"), ("recursive", "remove it")];
+pub const MOUNT_BIND: NotYet = &[("recursive", "remove it")];
 /// `volume` of a mount.
-pub const MOUNT_VOLUME: NotYet = &[
-    ("labels", "write the labels under the top-level `volumes`"),
-    ("nocopy", "remove it"),
-    ("subpath", "mount the whole volume, or use a volume of its own"),
-];
+pub const MOUNT_VOLUME: NotYet = &[("labels", "write the labels under the top-level `volumes`")];
 
 /// Top-level `volumes`.
 pub const VOLUME: NotYet = &[("driver_opts", "make the volume on its host and write `external: true`")];

@@ -10,6 +10,7 @@ mod depends;
 mod deploy;
 mod environment;
 mod extension;
+mod fields;
 mod health;
 mod images;
 mod isolation;
@@ -17,7 +18,9 @@ mod kernel;
 pub mod keys;
 mod naming;
 mod networks;
+mod placement;
 mod ports;
+mod restart;
 mod service;
 mod update;
 mod volumes;
@@ -52,11 +55,6 @@ pub type Lowered = (ProjectSpec, Vec<Blob>, BTreeMap<ServiceName, Build>);
 /// Lowers a document. `None` only without a project's name; whether the result may be used, the context knows.
 pub fn lower(root: &Node, cx: &mut Context<'_>, project: Option<&ProjectName>) -> Option<Lowered> {
     let whole = Field { path: String::new(), at: root.at, node: root };
-    let Value::Map(_) = root.value else {
-        let message = format!("the top level must be a map, found {}", root.describe());
-        cx.problem(root.at, message, "begin with `services:`");
-        return None;
-    };
     let mut top = cx.map(&whole)?;
     top.take("name");
     if let Some(version) = top.take("version") {
@@ -125,7 +123,7 @@ fn lower_sections(
 fn all_services(cx: &mut Context<'_>, field: &Field<'_>, declared: &Declared<'_>) -> Vec<service::Service> {
     let Some(entries) = cx.map(field) else { return Vec::new() };
     let count = entries.all().count();
-    if count == 0 {
+    if count == 0 && cx.left_out.is_empty() {
         cx.problem(field.at, "`services` has no entries", "write at least one service below it");
     }
     if count > SERVICES_PER_PROJECT_MAX {

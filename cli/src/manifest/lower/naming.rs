@@ -3,6 +3,8 @@
 //!
 //! Never takes the cluster's own names away: what is written here comes after them. Called by `service`.
 
+use std::net::IpAddr;
+
 use proto::spec::{HostEntry, Logging, Naming};
 
 use super::super::tree::{Mark, Value, shorten};
@@ -15,11 +17,11 @@ const HOST_GATEWAY: &str = "host-gateway";
 /// Lowers the keys of names.
 pub fn naming(cx: &mut Context<'_>, keys: &mut Fields<'_>) -> Naming {
     Naming {
+        servers: keys.take("dns").map(|f| servers(cx, &f)).unwrap_or_default(),
         search: keys.take("dns_search").map(|f| search(cx, &f)).unwrap_or_default(),
         options: keys.take("dns_opt").map(|f| options(cx, &f)).unwrap_or_default(),
         domain: keys.take("domainname").and_then(|f| checked(cx, &f, "a domain name", is_host_name)),
         hosts: keys.take("extra_hosts").map(|f| hosts(cx, &f)).unwrap_or_default(),
-        ..Naming::default()
     }
 }
 
@@ -33,6 +35,20 @@ pub fn text_or_list(cx: &mut Context<'_>, field: &Field<'_>) -> Vec<(String, Mar
             Vec::new()
         }
     }
+}
+
+fn servers(cx: &mut Context<'_>, field: &Field<'_>) -> Vec<IpAddr> {
+    let mut servers = Vec::new();
+    for (text, at) in text_or_list(cx, field) {
+        match text.parse() {
+            Ok(address) => servers.push(address),
+            Err(_) => {
+                let message = format!("`{}`: `{}` is not an IP address", field.path, shorten(&text));
+                cx.problem(at, message, "write such as `192.0.2.53`");
+            }
+        }
+    }
+    servers
 }
 
 /// `.` is Docker's word for none.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use proto::id::ServiceName;
 use proto::limits::{DRAIN_DEFAULT_MS, STOP_GRACE_DEFAULT_MS};
-use proto::spec::{ContainerSpec, PortSpec, RestartPolicy, ServiceSpec};
+use proto::spec::{ContainerSpec, PortSpec, ServiceSpec};
 
 use super::super::Build;
 use super::super::tree::{Mark, Node, Value};
@@ -15,7 +15,7 @@ use super::super::words::split_command;
 use super::context::{Context, Field, Fields};
 use super::{
     Declared, blobs, depends, deploy, environment, extension, health, images, is_docker_name, isolation, kernel, keys,
-    naming, networks, ports, update, volumes,
+    naming, networks, ports, restart, update, volumes,
 };
 
 /// A service with what the checks between services need to know.
@@ -41,7 +41,7 @@ pub struct Service {
 /// Lowers one service. `None`: it has no usable name or is no map; the problems are in the context.
 pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &Declared<'_>) -> Option<Service> {
     let name = checked_name(cx, name, field.at)?;
-    let empty = Node { at: field.at, value: Value::Map(Vec::new()) };
+    let empty = Node::new(field.at, Value::Map(Vec::new()));
     let node = if field.node.value == Value::Null { &empty } else { field.node };
     let mut keys = cx.map(&Field { path: field.path.clone(), at: field.at, node })?;
     for (key, text) in [
@@ -63,28 +63,32 @@ pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &D
     }
     let drain_ms = own.drain.and_then(|f| cx.duration_ms(&f)).unwrap_or(DRAIN_DEFAULT_MS);
     let depends_on = depends::depends_on(cx, &mut keys, declared);
-    let restart = keys.take("restart");
+    let restart = restart::restart(cx, &mut keys, deploy.restart);
     let container_name_at = keys.take("container_name").map(|f| f.at);
     let ports = ports::ports(cx, &mut keys);
+    let joined = networks::joined(cx, &mut keys, declared);
     let spec = ServiceSpec {
         container: Arc::new(ContainerSpec { limits: deploy.limits, kernel, ..container }),
         replicas: deploy.replicas,
-        restart: restart.as_ref().and_then(|f| restart_policy(cx, f)).unwrap_or_default(),
+        restart: restart.map(|(policy, _)| policy).unwrap_or_default(),
         health: health::health(cx, &mut keys, own.health),
         ports: ports.iter().map(|(port, _)| port.clone()).collect(),
         expose: ports::expose(cx, &mut keys),
         depends_on: depends_on.iter().map(|(name, (dependency, _))| (name.clone(), *dependency)).collect(),
         reservations: deploy.reservations,
-        networks: networks::joined(cx, &mut keys, declared),
+        placement: deploy.placement,
+        labels: deploy.labels,
         update: deploy.updates.update,
         rollback: deploy.updates.rollback,
         drain_ms,
+        networks: joined.keys().cloned().collect(),
+        aliases: joined.into_iter().filter(|(_, aliases)| !aliases.is_empty()).collect(),
         ..ServiceSpec::default()
     };
     update::say_forced(cx, deploy.updates.start_first_at, &spec);
     keys.finish(cx, keys::SERVICE);
     let dependencies = depends_on.into_iter().map(|(name, (_, at))| (name, at)).collect();
-    let restart_at = restart.map(|f| f.at);
+    let restart_at = restart.map(|(_, at)| at);
     Some(Service { name, at: field.at, spec, build, ports, dependencies, restart_at, container_name_at })
 }
 
@@ -120,7 +124,7 @@ fn container(cx: &mut Context<'_>, keys: &mut Fields<'_>, image: String, declare
         command: keys.take("command").and_then(|f| command(cx, &f)),
         entrypoint: keys.take("entrypoint").and_then(|f| command(cx, &f)),
         environment: environment::environment(cx, keys),
-        labels: keys.take("labels").map(|f| cx.labels(&f)).unwrap_or_default(),
+        labels: environment::labels(cx, keys),
         hostname: keys.take("hostname").and_then(|f| checked(cx, &f, "a host name", is_host_name)),
         container_name: keys.take("container_name").and_then(|f| checked(cx, &f, "a container's name", is_docker_name)),
         user,
@@ -189,41 +193,12 @@ fn command(cx: &mut Context<'_>, field: &Field<'_>) -> Option<Vec<String>> {
                     "`{}` is not read by a shell: `{character}` is passed on as it is; for a shell write [\"sh\", \"-c\", \"...\"]",
                     field.path
                 );
-                cx.notice(field.node.at, message);
+                cx.remark(field.node.at, message);
             }
             Some(split.words)
         }
         Err(why) => {
             cx.problem(field.node.at, format!("`{}` {why}", field.path), "close the quote, or write a list");
-            None
-        }
-    }
-}
-
-fn restart_policy(cx: &mut Context<'_>, field: &Field<'_>) -> Option<RestartPolicy> {
-    const HINT: &str = "write \"no\", always, unless-stopped, on-failure or on-failure:N";
-    let Value::Scalar(scalar) = &field.node.value else {
-        cx.mismatch(field, "a string");
-        return None;
-    };
-    let (word, max) = scalar.text.split_once(':').map_or((scalar.text.as_str(), None), |(w, m)| (w, Some(m)));
-    match (word, max) {
-        ("no", None) => Some(RestartPolicy::No),
-        ("always", None) => Some(RestartPolicy::Always),
-        ("unless-stopped", None) => {
-            cx.notice(
-                field.at,
-                "`restart: unless-stopped` is taken as `always`: a service is stopped by `ctl scale` or `ctl delete`",
-            );
-            Some(RestartPolicy::Always)
-        }
-        ("on-failure", None) => Some(RestartPolicy::OnFailure { max: 0 }),
-        ("on-failure", Some(max)) if max.parse::<u32>().is_ok() => {
-            Some(RestartPolicy::OnFailure { max: max.parse().ok()? })
-        }
-        _ => {
-            let message = format!("`{}`: expected a restart policy, found {}", field.path, field.node.describe());
-            cx.problem(field.node.at, message, HINT);
             None
         }
     }

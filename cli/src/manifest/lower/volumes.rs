@@ -70,16 +70,16 @@ fn external(cx: &mut Context<'_>, field: &Field<'_>) -> Option<bool> {
 pub fn mounts(cx: &mut Context<'_>, service: &mut Fields<'_>, declared: &Declared<'_>) -> Vec<(Mount, Mark)> {
     let Some(field) = service.take("volumes") else { return Vec::new() };
     let mut mounts: Vec<(Mount, Mark)> = Vec::new();
-    let mut targets: BTreeMap<String, u32> = BTreeMap::new();
+    let mut targets: BTreeMap<String, Mark> = BTreeMap::new();
     for item in cx.list(&field).unwrap_or_default() {
         let mount = match item.node.value {
             Value::Map(_) => long(cx, &item, declared),
             _ => short(cx, &item, declared),
         };
         let Some(mount) = mount else { continue };
-        if let Some(first) = targets.insert(comparable(&mount.target), item.at.line) {
-            let message =
-                format!("`{}` is mounted twice: on line {first} and on line {}", shorten(&mount.target), item.at.line);
+        if let Some(first) = targets.insert(comparable(&mount.target), item.at) {
+            let (target, place) = (shorten(&mount.target), cx.elsewhere(first, item.at));
+            let message = format!("`{target}` is mounted twice: {place} and on line {}", item.at.line);
             cx.problem(item.at, message, "keep one of them");
         }
         mounts.push((mount, item.at));
@@ -169,7 +169,7 @@ fn short(cx: &mut Context<'_>, item: &Field<'_>, declared: &Declared<'_>) -> Opt
             return None;
         }
     };
-    let read_only = short_options(cx, item, options);
+    let options = short_options(cx, item, options);
     if !check_target(cx, item, target) {
         return None;
     }
@@ -178,30 +178,74 @@ fn short(cx: &mut Context<'_>, item: &Field<'_>, declared: &Declared<'_>) -> Opt
         Some(path) if path.starts_with(['/', '.', '~']) => bind(cx, item, path, true)?,
         Some(name) => volume(cx, item, name, declared)?,
     };
-    Some(Mount { source, target: target.to_owned(), read_only })
+    let source = options.on(cx, item, source)?;
+    Some(Mount { source, target: target.to_owned(), read_only: options.read_only })
 }
 
-fn short_options(cx: &mut Context<'_>, item: &Field<'_>, options: &str) -> bool {
-    let mut read_only = false;
-    for option in options.split(',').filter(|o| !o.is_empty()) {
+/// What stands beside a mount's source and target.
+#[derive(Default)]
+struct Options {
+    read_only: bool,
+    nocopy: bool,
+    subpath: Option<String>,
+    propagation: Option<String>,
+}
+
+impl Options {
+    /// The source with what is said of it. What does not go with a source of its kind is refused.
+    fn on(&self, cx: &mut Context<'_>, item: &Field<'_>, source: MountSource) -> Option<MountSource> {
+        let of_volume = self.nocopy || self.subpath.is_some();
+        let (nocopy, subpath, propagation) = (self.nocopy, self.subpath.clone(), self.propagation.clone());
+        match source {
+            MountSource::Volume { name, .. } if propagation.is_none() => {
+                Some(MountSource::Volume { name, nocopy, subpath })
+            }
+            MountSource::Bind { path, create, .. } if !of_volume => {
+                Some(MountSource::Bind { path, create, propagation })
+            }
+            other if !of_volume && propagation.is_none() => Some(other),
+            _ => {
+                let message = format!(
+                    "`{}`: `nocopy` and `subpath` are for named volumes, propagation is for host paths",
+                    item.path
+                );
+                cx.problem(item.at, message, "remove what does not belong to it");
+                None
+            }
+        }
+    }
+}
+
+/// The engine's words for whether mounts made below a host path are seen on the other side.
+const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+
+fn short_options(cx: &mut Context<'_>, item: &Field<'_>, written: &str) -> Options {
+    let mut options = Options::default();
+    for option in written.split(',').filter(|o| !o.is_empty()) {
         match option {
-            "ro" => read_only = true,
+            "ro" => options.read_only = true,
             "rw" => {}
+            "nocopy" => options.nocopy = true,
+            word if PROPAGATIONS.contains(&word) => options.propagation = Some(word.to_owned()),
             "z" | "Z" => cx.notice(
                 item.at,
                 format!("`{option}` in `{}` has no effect: files are not relabelled for SELinux", item.path),
             ),
+            "consistent" | "cached" | "delegated" => {
+                let message = format!("`{option}` in `{}` has no effect: it is for Docker Desktop", item.path);
+                cx.notice(item.at, message);
+            }
             other => {
                 let message = format!("`{}`: the option `{}` is not supported yet", item.path, shorten(other));
-                cx.problem(item.node.at, message, "only ro and rw are");
+                cx.problem(item.node.at, message, "ro, rw, nocopy and propagation such as rslave are");
             }
         }
     }
-    read_only
+    options
 }
 
 fn bind(cx: &mut Context<'_>, field: &Field<'_>, path: &str, create: bool) -> Option<MountSource> {
-    match host_path(cx, path) {
+    match host_path(cx, field.node.at, path) {
         Ok(path) => Some(MountSource::Bind { path: path.to_string_lossy().into_owned(), create, propagation: None }),
         Err(why) => {
             cx.problem(field.node.at, format!("`{}`: {why}", field.path), "");
@@ -223,11 +267,11 @@ fn long(cx: &mut Context<'_>, item: &Field<'_>, declared: &Declared<'_>) -> Opti
     let mut keys = cx.map(item)?;
     let (kind, source, target) = (keys.take("type"), keys.take("source"), keys.take("target"));
     let read_only = keys.take("read_only").and_then(|f| cx.boolean(&f)).unwrap_or_default();
-    let create = bind_options(cx, &mut keys);
-    if let Some(field) = keys.take("volume")
-        && let Some(keys) = cx.map(&field)
-    {
-        keys.finish(cx, keys::MOUNT_VOLUME);
+    let mut options = Options { read_only, ..Options::default() };
+    let create = bind_options(cx, &mut keys, &mut options);
+    volume_options(cx, &mut keys, &mut options);
+    if let Some(field) = keys.take("consistency") {
+        cx.notice(field.at, format!("`{}` has no effect: it is for Docker Desktop", field.path));
     }
     let tmpfs = tmpfs(cx, &mut keys);
     keys.finish(cx, keys::MOUNT);
@@ -244,7 +288,11 @@ fn long(cx: &mut Context<'_>, item: &Field<'_>, declared: &Declared<'_>) -> Opti
         return None;
     };
     let path = cx.filled_text(&target)?;
-    check_target(cx, &target, path).then(|| Mount { source, target: path.to_owned(), read_only })
+    if !check_target(cx, &target, path) {
+        return None;
+    }
+    let source = options.on(cx, item, source)?;
+    Some(Mount { source, target: path.to_owned(), read_only })
 }
 
 fn long_without_source(
@@ -284,8 +332,14 @@ fn long_source(
 }
 
 fn unknown_type(cx: &mut Context<'_>, kind: &Field<'_>, written: &str) -> Option<MountSource> {
-    if matches!(written, "cluster" | "npipe" | "image") {
-        cx.problem(kind.node.at, format!("`{}: {written}` is not supported yet", kind.path), TYPES);
+    let why = match written {
+        "image" => "an engine that can comes with Docker 28; copy the files into the service's image",
+        "cluster" => "volumes are local to their nodes",
+        "npipe" => "it is for Windows containers",
+        _ => "",
+    };
+    if !why.is_empty() {
+        cx.problem(kind.node.at, format!("`{}: {written}` is not supported: {why}", kind.path), TYPES);
     } else {
         let message = format!("`{}`: there is no type `{}`", kind.path, shorten(written));
         cx.problem(kind.node.at, message, TYPES);
@@ -294,15 +348,41 @@ fn unknown_type(cx: &mut Context<'_>, kind: &Field<'_>, written: &str) -> Option
 }
 
 /// `bind`: whether an absent host path is made. Compose's default is yes.
-fn bind_options(cx: &mut Context<'_>, mount: &mut Fields<'_>) -> bool {
+fn bind_options(cx: &mut Context<'_>, mount: &mut Fields<'_>, options: &mut Options) -> bool {
     let Some(field) = mount.take("bind") else { return true };
     let Some(mut keys) = cx.map(&field) else { return true };
     let create = keys.take("create_host_path").and_then(|f| cx.boolean(&f));
     if let Some(field) = keys.take("selinux") {
         cx.notice(field.at, format!("`{}` has no effect: files are not relabelled for SELinux", field.path));
     }
+    if let Some(field) = keys.take("propagation")
+        && let Some(word) = cx.text(&field)
+    {
+        match PROPAGATIONS.contains(&word) {
+            true => options.propagation = Some(word.to_owned()),
+            false => cx.mismatch(&field, "one of private, rprivate, shared, rshared, slave and rslave"),
+        }
+    }
     keys.finish(cx, keys::MOUNT_BIND);
     create.unwrap_or(true)
+}
+
+/// `volume`: what is mounted of a named volume, and how it is filled.
+fn volume_options(cx: &mut Context<'_>, mount: &mut Fields<'_>, options: &mut Options) {
+    let Some(field) = mount.take("volume") else { return };
+    let Some(mut keys) = cx.map(&field) else { return };
+    options.nocopy = keys.take("nocopy").and_then(|f| cx.boolean(&f)).unwrap_or_default();
+    if let Some(field) = keys.take("subpath")
+        && let Some(path) = cx.filled_text(&field)
+    {
+        if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+            let message = format!("`{}`: `{}` is not a path within the volume", field.path, shorten(path));
+            cx.problem(field.node.at, message, "write it without `/` at its begin and without `..`");
+        } else {
+            options.subpath = Some(path.to_owned());
+        }
+    }
+    keys.finish(cx, keys::MOUNT_VOLUME);
 }
 
 fn tmpfs(cx: &mut Context<'_>, mount: &mut Fields<'_>) -> MountSource {

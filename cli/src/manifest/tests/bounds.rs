@@ -60,7 +60,7 @@ fn a_file_beyond_the_limit_is_not_parsed() {
         said,
         "compose.yaml: cannot be read: it has more than 1048576 bytes\n  hint: move long texts to files of their own under `configs:`\n"
     );
-    let fault = parse::parse(&vec![b'a'; 10 << 20]).expect_err("ten megabytes");
+    let fault = parse::parse(&vec![b'a'; 10 << 20], 0).expect_err("ten megabytes");
     assert_eq!(fault.message, "the file has 10485760 bytes, at most 1048576 are read");
 }
 

@@ -216,6 +216,35 @@ fn restart_policies() {
 }
 
 #[test]
+fn restart_policies_of_deploy() {
+    check("deploy: {restart_policy: {}}", "/restart", json!("always"));
+    check("deploy: {restart_policy: {condition: none}}", "/restart", json!("no"));
+    check("deploy: {restart_policy: {condition: on-failure}}", "/restart", json!({"on_failure": {"max": 0}}));
+    let both = "restart: always\ndeploy: {restart_policy: {condition: on-failure, max_attempts: 3}}";
+    check(both, "/restart", json!({"on_failure": {"max": 3}}));
+    let keys = "restart: \"no\"\ndeploy:\n  endpoint_mode: vip\n  restart_policy: {delay: 1s, window: 1m, max_attempts: 3}\n  placement: {constraints: [node.role == worker]}";
+    assert_eq!(
+        notices(&loaded(&format!("services:\n  web:\n    image: a\n{}", indented(keys)))),
+        "compose.yaml:4:5: `services.web.restart` has no effect beside `deploy.restart_policy`\n\
+         compose.yaml:6:7: `services.web.deploy.endpoint_mode: vip` is taken as dnsrr: names answer the addresses of all ready tasks\n\
+         compose.yaml:7:24: `services.web.deploy.restart_policy.delay` has no effect: the first restart is at once, later ones back off from 100 ms to 60 s\n\
+         compose.yaml:7:35: `services.web.deploy.restart_policy.window` has no effect: failures count until a task was ready for a while\n\
+         compose.yaml:7:47: `services.web.deploy.restart_policy.max_attempts` has no effect without `condition: on-failure`: restarts go on, ever slower\n\
+         compose.yaml:8:33: `services.web.deploy.placement.constraints[0]` has no effect: every node is a worker, servers run no tasks\n"
+    );
+}
+
+#[test]
+fn placement() {
+    check(
+        "deploy: {placement: {constraints: [node.labels.zone==a, \"node.platform.arch != arm64\"], preferences: [{spread: node.labels.rack}], max_replicas_per_node: 2}}",
+        "/placement",
+        json!({"constraints": [{"attribute": "node.labels.zone", "equal": true, "value": "a"}, {"attribute": "node.platform.arch", "equal": false, "value": "arm64"}], "spread": ["node.labels.rack"], "max_per_node": 2}),
+    );
+    check("deploy: {labels: [a=b]}", "/labels", json!({"a": "b"}));
+}
+
+#[test]
 fn the_simple_keys() {
     for (written, place, want) in [
         ("hostname: a.b", "hostname", json!("a.b")),

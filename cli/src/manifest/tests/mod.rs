@@ -1,5 +1,6 @@
 //! Tests of the whole room: text in, project or problems out. No disk, no clock, no environment of the process.
 
+mod assembled;
 mod bounds;
 mod honoured;
 mod papers;
@@ -20,6 +21,7 @@ struct World {
     files: BTreeMap<PathBuf, Vec<u8>>,
     env: BTreeMap<String, String>,
     project_name: Option<String>,
+    profiles: Vec<String>,
 }
 
 impl Sources for World {
@@ -48,7 +50,8 @@ impl World {
     fn load(mut self, manifest: impl Into<Vec<u8>>) -> Result<Loaded, Vec<Problem>> {
         self.files.insert("/home/me/shop/compose.yaml".into(), manifest.into());
         let options = LoadOptions {
-            input: Input::File("compose.yaml".into()),
+            inputs: vec![Input::File("compose.yaml".into())],
+            profiles: self.profiles.clone(),
             project_name: self.project_name.clone(),
             env: self.env.clone(),
             working_dir: "/home/me/shop".into(),

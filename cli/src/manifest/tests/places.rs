@@ -36,8 +36,13 @@ fn a_text_has_the_name_it_was_given_and_the_working_directory() {
     let manifest = "services:\n  web:\n    build: .\n    imgae: x\n";
     let load = |bytes: &str| {
         let input = Input::Text { name: "-".into(), bytes: bytes.into() };
-        let options =
-            LoadOptions { input, project_name: None, env: Default::default(), working_dir: "/tmp/My Shop".into() };
+        let options = LoadOptions {
+            inputs: vec![input],
+            profiles: Vec::new(),
+            project_name: None,
+            env: Default::default(),
+            working_dir: "/tmp/My Shop".into(),
+        };
         load(&options, &World::default())
     };
     assert_eq!(
@@ -52,7 +57,8 @@ fn a_text_has_the_name_it_was_given_and_the_working_directory() {
 #[test]
 fn a_file_that_is_not_there_says_so() {
     let options = LoadOptions {
-        input: Input::File("gone.yaml".into()),
+        inputs: vec![Input::File("gone.yaml".into())],
+        profiles: Vec::new(),
         project_name: None,
         env: Default::default(),
         working_dir: "/tmp".into(),
@@ -74,7 +80,8 @@ fn files_on_a_disk_are_named_as_the_user_named_them() {
     write("s.txt", "geheim");
     write(".env", "TAG=1\n");
     let options = LoadOptions {
-        input: Input::File("sub/compose.yaml".into()),
+        inputs: vec![Input::File("sub/compose.yaml".into())],
+        profiles: Vec::new(),
         project_name: None,
         env: Default::default(),
         working_dir: dir.path().to_owned(),

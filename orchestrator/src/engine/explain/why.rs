@@ -18,20 +18,40 @@ const AS_ASKED: &str = "nothing; it is as asked";
 /// The answer of `ctl why` for a service, or one slot of it. `wall`: for spans in words.
 pub fn why(state: &State, key: &ServiceKey, slot: Option<Slot>, wall: Wall) -> Option<Explanation> {
     let service = state.service(key)?;
+    let explained = of_what_is_known(state, service, slot, wall);
+    Some(match silent_engine(state, service, slot) {
+        Some((host, problem)) => Explanation {
+            cause: format!("the Docker Engine of {host} cannot be used: {problem}; what is told here was seen before"),
+            next: format!("its agent goes on asking; nothing is started or stopped on {host} until it answers"),
+            ..explained
+        },
+        None => explained,
+    })
+}
+
+/// A node of these tasks whose engine cannot be used, by name, and why not: nobody knows what has become of them.
+fn silent_engine<'a>(state: &'a State, service: &Service, slot: Option<Slot>) -> Option<(&'a str, &'a str)> {
+    let tasks = state.tasks_of(&service.key).filter(|t| slot.is_none_or(|slot| t.slot == slot));
+    let mut nodes = tasks.filter_map(|t| state.node(t.node)).filter(|n| n.is_up());
+    let node = nodes.find(|n| !n.conditions.engine_problem.is_empty())?;
+    Some((&node.info.hostname, &node.conditions.engine_problem))
+}
+
+fn of_what_is_known(state: &State, service: &Service, slot: Option<Slot>, wall: Wall) -> Explanation {
     if let Some(told) = super::rollout::why(state, service, wall).filter(|_| slot.is_none()) {
-        return Some(told);
+        return told;
     }
     let Some(first) = slot.or_else(|| first_troubled(state, service)) else {
-        return Some(of_service(state, service, wall));
+        return of_service(state, service, wall);
     };
     let alike = if slot.is_some() { vec![first] } else { empty_slots(state, service) };
     let slot = first;
-    let tasks = state.tasks_of(key).filter(|t| t.slot == slot);
+    let tasks = state.tasks_of(&service.key).filter(|t| t.slot == slot);
     let task = tasks.max_by_key(|t| (t.is_wanted(), t.spec_hash == service.spec_hash, t.id));
-    Some(match task {
+    match task {
         Some(task) => of_task(state, service, task, wall),
         None => of_empty_slot(state, service, slot, &alike),
-    })
+    }
 }
 
 /// Slots without a task that is wanted.

@@ -1,0 +1,32 @@
+//! What tasks set aside on a node is never more than the node has.
+
+use orchestrator::engine::Command;
+
+use super::Promise;
+use crate::sim::World;
+use crate::sim::event::Fact;
+
+/// The promise.
+#[derive(Debug)]
+pub(super) struct Capacity;
+
+impl Promise for Capacity {
+    fn name(&self) -> &'static str {
+        "capacity"
+    }
+
+    fn hold(&mut self, _: &World, fact: &Fact) -> Result<(), String> {
+        let Fact::Committed { stamped, after, .. } = fact else { return Ok(()) };
+        if !matches!(stamped.command, Command::ApplyPlan { .. }) {
+            return Ok(());
+        }
+        for node in after.nodes() {
+            let cpu: u64 = after.tasks_on(node.info.id).map(|t| t.reservations.cpu_millis).sum();
+            let memory: u64 = after.tasks_on(node.info.id).map(|t| t.reservations.memory_bytes).sum();
+            if cpu > node.info.cpu_millis || memory > node.info.memory_bytes {
+                return Err(format!("{} holds tasks for {cpu} thousandths and {memory} bytes", node.info.hostname));
+            }
+        }
+        Ok(())
+    }
+}
