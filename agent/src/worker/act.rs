@@ -8,6 +8,7 @@ use proto::task_state::{Phase, TaskStatus};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -72,7 +73,12 @@ impl Worker {
         let makes = matches!(step, Step::Fetch | Step::Prepare { .. } | Step::Start { .. });
         // What is being made is waited for at the end; a stop ends without us.
         let under_way = makes.then(|| self.making.token());
+        // Its last words are in its container: it stays until they are read, or given up.
+        let log = if matches!(step, Step::Remove { .. }) { self.logs_read.remove(&task) } else { None };
         tokio::spawn(async move {
+            if let Some(read_to_the_end) = log {
+                let _ = read_to_the_end.await;
+            }
             let _under_way = under_way;
             let (outcome, seen) = hands.perform(&step, &errand).await;
             tracing::debug!(%task, ?step, ?outcome, "ended");
@@ -138,7 +144,10 @@ impl Worker {
         let (runtime, events) = (Arc::clone(&self.parts.runtime), self.events.clone());
         let (incarnation, container) = (status.incarnation, status.container_id.clone());
         let (since, until) = (status.started_at, status.finished_at);
+        let (reading, read_to_the_end) = oneshot::channel();
+        self.logs_read.insert(task, read_to_the_end);
         tokio::spawn(async move {
+            let _reading: oneshot::Sender<()> = reading;
             let read = tokio::time::timeout(LAST_LOG_WITHIN, last_lines(&*runtime, &container, since, until)).await;
             if let Ok(lines) = read
                 && !lines.is_empty()
@@ -166,6 +175,7 @@ impl Worker {
             let listing = self.listing;
             self.settled.retain(|id, _| listing || alive.contains(id));
             self.logs_asked.retain(|id, _| alive.contains(id));
+            self.logs_read.retain(|id, _| alive.contains(id));
             self.kept_tasks = alive;
         }
     }

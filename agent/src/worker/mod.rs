@@ -28,7 +28,7 @@ use proto::revision::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch as channel};
+use tokio::sync::{mpsc, oneshot, watch as channel};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -131,6 +131,7 @@ pub struct Worker {
     making: TaskTracker,
     probes: probes::Probes,
     logs_asked: BTreeMap<TaskId, u32>,
+    logs_read: BTreeMap<TaskId, oneshot::Receiver<()>>,
     write_at: Option<Instant>,
     writing: bool,
     kept_tasks: BTreeSet<TaskId>,
@@ -203,6 +204,7 @@ impl Worker {
             making: TaskTracker::new(),
             probes,
             logs_asked: BTreeMap::new(),
+            logs_read: BTreeMap::new(),
             write_at: None,
             writing: false,
             kept_tasks: BTreeSet::new(),

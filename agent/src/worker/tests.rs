@@ -18,6 +18,7 @@ use std::sync::Mutex;
 
 const CREATE: Duration = Duration::from_millis(80);
 const START: Duration = Duration::from_millis(120);
+const READ: Duration = Duration::from_millis(50);
 
 /// An engine whose calls take as long as a real one's.
 #[derive(Debug)]
@@ -163,9 +164,11 @@ impl ContainerRuntime for Bench {
     }
     async fn logs(
         &self,
-        _: &str,
+        id: &str,
         _: &LogQuery,
     ) -> Result<BoxStream<'static, Result<LogChunk, RuntimeError>>, RuntimeError> {
+        tokio::time::sleep(READ).await;
+        self.find(id)?;
         let chunk = LogChunk { stderr: true, at: None, bytes: b"cannot go on\n".to_vec() };
         Ok(futures_util::stream::iter([Ok(chunk)]).boxed())
     }
@@ -378,6 +381,21 @@ async fn an_unhealthy_container_leaves_discovery_and_is_restarted() {
     assert_eq!(node.endpoint(1), Some(EndpointState::Starting));
     node.bench.with(|s| s.unhealthy = false);
     node.until(1, |s| s.incarnation == 2 && s.is_ready()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_words_of_one_that_is_taken_away_at_once_are_still_heard() {
+    let mut node = Node::new();
+    let mut task = assignment(1, "web", 1, "app");
+    // It is not started again: nothing keeps its container but what is to be read of it.
+    task.restart = proto::spec::RestartPolicy::No;
+    node.assign(vec![task.clone()]);
+    node.until(1, running).await;
+    node.bench.end("c1", 7);
+    node.until(1, |s| s.exit_code == Some(7)).await;
+    task.desired = Desired::Stop;
+    node.assign(vec![task]);
+    node.until(1, |s| s.phase == Phase::Stopped && s.last_log == ["cannot go on"]).await;
 }
 
 #[tokio::test(start_paused = true)]
