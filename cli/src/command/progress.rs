@@ -12,6 +12,9 @@ use crate::output::views::task_name;
 
 /// A task without a health check must have run so long, in milliseconds, before it counts as running.
 pub const SETTLE_MS: u64 = 1_000;
+/// One that failed just before, and has no check, must have run so long, in milliseconds: its next end is told late on a
+/// busy host.
+pub const SETTLE_FAILED_MS: u64 = 5_000;
 /// What the cluster's last run called ready is believed after so long, in milliseconds: agents have looked by then.
 pub const ADOPT_MS: u64 = 2_500;
 /// A trouble that may pass is believed after so long, in milliseconds.
@@ -262,7 +265,8 @@ impl Judge {
         if of_last_run {
             return seen_ms >= ADOPT_MS;
         }
-        status.health() == v1::Health::Healthy || ran_ms.max(seen_ms) >= SETTLE_MS
+        let settles_ms = if failures(task) > 0 { SETTLE_FAILED_MS } else { SETTLE_MS };
+        status.health() == v1::Health::Healthy || ran_ms.max(seen_ms) >= settles_ms
     }
 
     fn all_settled(&self, snapshot: &v1::Snapshot, now_ms: u64) -> bool {
