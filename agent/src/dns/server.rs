@@ -63,7 +63,7 @@ pub(super) struct Shared {
     pub(super) upstreams: Upstreams,
     pub(super) connections: Mutex<HashMap<IpAddr, usize>>,
     clients: Vec<Cidr>,
-    own: IpAddr,
+    own: SocketAddr,
     own_servers: watch::Receiver<Arc<OwnServers>>,
 }
 
@@ -72,12 +72,12 @@ impl Shared {
     pub(super) fn own_servers(&self, client: IpAddr) -> Vec<SocketAddr> {
         let all = self.own_servers.borrow();
         let of_client = all.get(&client).into_iter().flatten();
-        of_client.filter(|server| server.ip() != self.own).copied().collect()
+        of_client.filter(|server| **server != self.own).copied().collect()
     }
 
     /// May `client` ask?
     pub(super) fn serves(&self, client: IpAddr) -> bool {
-        if self.clients.is_empty() || client.is_loopback() || client == self.own {
+        if self.clients.is_empty() || client.is_loopback() || client == self.own.ip() {
             return true;
         }
         let is_container = matches!(client, IpAddr::V4(c) if self.clients.iter().any(|net| net.contains(c)));
@@ -101,7 +101,7 @@ impl DnsServer {
             upstreams: Upstreams::new(config.resolvers),
             connections: Mutex::default(),
             clients: config.clients,
-            own: address.ip(),
+            own: address,
             own_servers: config.own_servers,
         });
         Ok(DnsServer { address, udp, tcp, shared })

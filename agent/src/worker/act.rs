@@ -20,6 +20,9 @@ use crate::runtime::{ContainerRuntime, Identity, LogQuery};
 const LAST_LINES: u64 = 10;
 /// Bytes kept of one of them.
 const LAST_LINE_MAX: usize = 300;
+/// The engine dates a start when its own part of it is done, and a line when it reads it: the lines of a process that ends
+/// at once are dated before its start. A start in place takes longer than this, in milliseconds.
+const DATED_WITHIN_MS: u64 = 100;
 /// Time after which a log is not waited for any more.
 const LAST_LOG_WITHIN: Duration = Duration::from_secs(2);
 
@@ -37,6 +40,13 @@ impl Worker {
             }
             Action::Dismiss { container, step } => self.dismiss(container, step),
             Action::Task { task, step } => {
+                // One that never got ready goes: what it said so far tells why.
+                if let (Step::Stop { .. }, Some(memory)) = (&step, self.memory.task(task)) {
+                    let status = memory.status.clone();
+                    if status.phase == Phase::Running && !status.is_ready() {
+                        self.read_log(task, &status);
+                    }
+                }
                 if let Some(assignment) = set.tasks.get(&task) {
                     self.perform(set, assignment.clone(), step);
                 }
@@ -112,10 +122,17 @@ impl Worker {
         });
     }
 
-    /// The last words of a container that ended badly, once per incarnation.
+    /// The last words of a container that ended badly.
     fn ask_for_log(&mut self, task: TaskId, status: &TaskStatus) {
-        let badly = status.phase == Phase::Exited && status.failures_in_a_row > 0 && !status.container_id.is_empty();
-        if !badly || self.logs_asked.insert(task, status.incarnation) == Some(status.incarnation) {
+        if status.phase == Phase::Exited && status.failures_in_a_row > 0 {
+            self.read_log(task, status);
+        }
+    }
+
+    /// Once per incarnation.
+    fn read_log(&mut self, task: TaskId, status: &TaskStatus) {
+        let there = !status.container_id.is_empty();
+        if !there || self.logs_asked.insert(task, status.incarnation) == Some(status.incarnation) {
             return;
         }
         let (runtime, events) = (Arc::clone(&self.parts.runtime), self.events.clone());
@@ -184,6 +201,8 @@ async fn last_lines(
     since: Option<Wall>,
     until: Option<Wall>,
 ) -> Vec<String> {
+    let since = since.map(|at| Wall(at.0.saturating_sub(DATED_WITHIN_MS)));
+    let until = until.map(|at| Wall(at.0 + DATED_WITHIN_MS));
     let query = LogQuery { follow: false, tail: Some(2 * LAST_LINES), since };
     let Ok(mut chunks) = runtime.logs(container, &query).await else { return Vec::new() };
     let mut bytes = Vec::new();

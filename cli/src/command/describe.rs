@@ -156,6 +156,16 @@ fn service_page(key: &v1::ServiceKey, snapshot: &v1::Snapshot) -> Page {
             format!("{} wanted, {} ready, {} current", service.replicas, service.ready, service.current),
         );
         page.field("Generation", service.generation.to_string());
+        if let Some(rollout) = &service.rollout {
+            let done = rollout.slots.iter().filter(|s| s.state == "done").count();
+            let cause =
+                if rollout.cause.is_empty() { String::new() } else { format!("\n{}", one_line(&rollout.cause)) };
+            let slots = rollout.slots.len();
+            page.field(
+                "Rollout",
+                format!("release {} {}, {done} of {slots} slots done{cause}", rollout.release, rollout.state),
+            );
+        }
         let port = |p: &v1::PublishedPort| match p.problem.as_str() {
             "" => views::port_text(p),
             problem => format!("{}: {problem}", views::port_text(p)),

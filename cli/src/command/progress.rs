@@ -20,6 +20,8 @@ pub const PATIENCE_MS: u64 = 3_000;
 pub const PATIENCE_CRASH_MS: u64 = 15_000;
 /// Without any usable node, in milliseconds: agents reconnect within this.
 pub const PATIENCE_NODES_MS: u64 = 10_000;
+/// For the last words of a container that failed, in milliseconds.
+pub const LAST_WORDS_MS: u64 = 1_500;
 /// Failures in a row that are a crash loop.
 pub const CRASHES: u32 = 3;
 
@@ -97,6 +99,7 @@ pub struct Judge {
     goal: Goal,
     troubles_since: BTreeMap<(String, Kind), u64>,
     ready_since: BTreeMap<(u64, u32), u64>,
+    taken_since: Option<u64>,
 }
 
 // === impl Judge ===
@@ -104,7 +107,7 @@ pub struct Judge {
 impl Judge {
     /// A judge of this goal.
     pub fn new(goal: Goal) -> Judge {
-        Judge { goal, troubles_since: BTreeMap::new(), ready_since: BTreeMap::new() }
+        Judge { goal, troubles_since: BTreeMap::new(), ready_since: BTreeMap::new(), taken_since: None }
     }
 
     /// The verdict on a snapshot, `now_ms` after the waiting began.
@@ -112,8 +115,15 @@ impl Judge {
         if snapshot.revision < self.goal.revision {
             return Verdict::Wait;
         }
-        if let Some(verdict) = self.taken_back(snapshot) {
-            return verdict;
+        match self.taken_back(snapshot) {
+            // What the failed container wrote comes a moment after its end.
+            Some(Verdict::RolledBack(taken)) if taken.trouble.log.is_empty() => {
+                let since = *self.taken_since.get_or_insert(now_ms);
+                let told = now_ms.saturating_sub(since) >= LAST_WORDS_MS;
+                return if told { Verdict::RolledBack(taken) } else { Verdict::Wait };
+            }
+            Some(verdict) => return verdict,
+            None => {}
         }
         if let Some(words) = self.superseded(snapshot) {
             return Verdict::Superseded(words);

@@ -59,7 +59,7 @@ fn releases(project: &Project, service: &Service) -> Vec<v1::Release> {
 
 fn release_view(project: &Project, service: &Service, release: &Release, spec: &ServiceSpec) -> v1::Release {
     let present = service.rollout.as_ref().filter(|r| r.release == release.number);
-    let noted = release.outcomes.get(&service.key.service).cloned();
+    let noted = release.outcomes.get(&service.key.service).map(|n| n.split_once(": ").unwrap_or((n, "")));
     let taken_back = project.releases.iter().find_map(|later| match &later.origin {
         Origin::RolledBack { of, cause, .. } if *of == release.number => Some(cause.clone()),
         _ => None,
@@ -70,8 +70,13 @@ fn release_view(project: &Project, service: &Service, release: &Release, spec: &
         what: origin_words(&release.origin),
         image: spec.container.image.clone(),
         replicas: spec.replicas,
-        outcome: present.map(|r| r.word().to_owned()).or(noted).unwrap_or_default(),
-        cause: present.map(|r| r.cause().to_owned()).filter(|c| !c.is_empty()).or(taken_back).unwrap_or_default(),
+        outcome: present.map(|r| r.word()).or(noted.map(|n| n.0)).unwrap_or_default().to_owned(),
+        cause: present
+            .map(|r| r.cause().to_owned())
+            .filter(|c| !c.is_empty())
+            .or(taken_back)
+            .or(noted.map(|n| n.1.to_owned()))
+            .unwrap_or_default(),
     }
 }
 

@@ -136,7 +136,9 @@ mod tests {
     #[test]
     fn a_proposal_of_usual_length_renews_nothing() {
         let mut term = heard_at(Time(0));
-        term.round(&State::empty(), Time(2_500));
+        for at in [0, 1_000, 2_000, 2_500] {
+            term.round(&State::empty(), Time(at));
+        }
         term.proposed([], Time(3_000));
         assert!(!term.leases().is_kept(NODE, Time(3_000)));
     }

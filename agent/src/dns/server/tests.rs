@@ -313,7 +313,7 @@ async fn strangers_are_not_served() {
         upstreams: Upstreams::new(Resolvers::Fixed(Vec::new())),
         connections: Mutex::default(),
         clients: clients.iter().map(|net| net.parse().expect("a net")).collect(),
-        own: "192.0.2.1".parse().expect("an address"),
+        own: "192.0.2.1:53".parse().expect("an address"),
         own_servers: watch::channel(Arc::default()).1,
     };
     let serves = |clients: &[&str], client: &str| shared(clients).serves(client.parse().expect("an address"));

@@ -42,7 +42,8 @@ pub struct Release {
     /// What made it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub origin: Origin,
-    /// How its changes of services ended, as far as they have: a word of `Rollout::word`, or `superseded`.
+    /// How its changes of services ended, as far as they have: a word of `Rollout::word`, or
+    /// `superseded`; after a colon its cause.
     #[serde(default, skip_serializing_if = "is_default")]
     pub outcomes: BTreeMap<ServiceName, String>,
 }

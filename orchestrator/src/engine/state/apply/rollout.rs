@@ -103,8 +103,12 @@ fn last_good(state: &State, present: &Service) -> Option<Arc<Earlier>> {
 /// A rollout that another takes the place of, or that a removal ends, is noted in its release.
 pub(super) fn note_superseded(state: &mut State, present: &Service) {
     if let Some(rollout) = present.rollout.as_ref().filter(|r| !r.is_done()) {
-        let word = if matches!(rollout.state, RolloutState::Failed { .. }) { "failed" } else { "superseded" };
-        note_outcome(state, &present.key, rollout.release, word);
+        let word = match &rollout.state {
+            RolloutState::Failed { cause } => format!("failed: {cause}"),
+            RolloutState::Paused { cause } => format!("superseded: {cause}"),
+            RolloutState::Running | RolloutState::Done => "superseded".to_owned(),
+        };
+        note_outcome(state, &present.key, rollout.release, &word);
     }
 }
 
