@@ -5,7 +5,7 @@ use tests::sim::run;
 use tests::sim::trace::Trace;
 
 /// Seeds of every test run; `make sim` runs ten thousand.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 500;
 
 fn check(seeds: &[u64]) -> Summary {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -1,6 +1,10 @@
-//! What tasks set aside on a node is never more than the node has.
+//! What tasks set aside on a node is never more than the node has; what is only prepared takes the room of what it
+//! takes the place of.
 
 use orchestrator::engine::Command;
+use orchestrator::engine::model::Task;
+use proto::assignment::Desired;
+use proto::task_state::Phase;
 
 use super::Promise;
 use crate::sim::World;
@@ -21,8 +25,11 @@ impl Promise for Capacity {
             return Ok(());
         }
         for node in after.nodes() {
-            let cpu: u64 = after.tasks_on(node.info.id).map(|t| t.reservations.cpu_millis).sum();
-            let memory: u64 = after.tasks_on(node.info.id).map(|t| t.reservations.memory_bytes).sum();
+            // Asked to stop before it ever started, it takes no room either.
+            let never_ran = |t: &Task| t.desired != Desired::Run && t.status.phase <= Phase::Prepared;
+            let held = || after.tasks_on(node.info.id).filter(|t| !never_ran(t));
+            let cpu: u64 = held().map(|t| t.reservations.cpu_millis).sum();
+            let memory: u64 = held().map(|t| t.reservations.memory_bytes).sum();
             if cpu > node.info.cpu_millis || memory > node.info.memory_bytes {
                 return Err(format!("{} holds tasks for {cpu} thousandths and {memory} bytes", node.info.hostname));
             }

@@ -44,7 +44,9 @@ impl Drained {
         }
         for ((_, task), (_, since)) in self.answered.iter_mut().filter(|((of, _), _)| *of == agent) {
             if since.is_none() && !body.answers(*task) {
-                *since = Some(now);
+                // What failed left discovery for that: nobody drains the dead.
+                let is_well = body.memory.task(*task).is_some_and(|t| t.status.is_ready() && !t.suspect);
+                *since = Some(if is_well { now } else { Time(0) });
             }
         }
     }

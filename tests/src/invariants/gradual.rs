@@ -102,7 +102,9 @@ fn is_in_change(state: &State, service: &Service, slot: Slot, now: Time) -> bool
 fn ends_badly(state: &State, key: &ServiceKey, change: &Change) -> Result<(), String> {
     let Some(service) = state.service(key) else { return Ok(()) };
     let Some(rollout) = &service.rollout else { return Err(format!("{key} ends a rollout that it has not")) };
-    let may_go_back = rollout.from.is_some() && rollout.back.is_none();
+    let allowed = u64::from(service.policy().max_failures_per_mille) * u64::from(service.spec.replicas) / 1_000;
+    // As many failures as may be are no reason to go back.
+    let may_go_back = rollout.from.is_some() && rollout.back.is_none() && rollout.failed.len() as u64 > allowed;
     match (change, service.policy().on_failure) {
         (Change::FailRollout { .. }, FailureAction::Rollback) if may_go_back => {
             Err(format!("{key} gives up although there is a release to go back to"))

@@ -26,6 +26,12 @@ impl Promise for Prepared {
             Fact::Committed { stamped, after, .. } if matches!(stamped.command, Command::ApplyPlan { .. }) => {
                 let prepared = after.tasks().filter(|t| t.is_prepared_only());
                 self.succeeds.extend(prepared.filter_map(|t| Some((t.id, t.succeeds?))));
+                // One whose node was lost when its successor was let start may come back and run for a while.
+                self.succeeds.retain(|id, before| {
+                    let waits = after.task(*id).is_some_and(|t| t.is_prepared_only());
+                    let is_lost = after.task(*before).is_some_and(|t| after.node(t.node).is_none_or(|n| !n.is_up()));
+                    waits || !is_lost
+                });
                 Ok(())
             }
             Fact::Started { host, task, .. } => {

@@ -69,8 +69,10 @@ fn service(world: &World, service: &Service) -> Option<String> {
         }
     }
     let is_under_way = service.rollout.as_ref().is_some_and(|r| r.is_running());
-    if is_under_way && !blocked(world, service) {
-        return Some(format!("the rollout of {key} has not ended"));
+    let has_tasks = world.state.tasks_of(key).next().is_some();
+    if is_under_way && has_tasks && !blocked(world, service) {
+        let why = explain::why(&world.state, key, None, world.state.wall()).unwrap_or_default();
+        return Some(format!("the rollout of {key} has not ended: {}; {}; {}", why.now, why.cause, why.next));
     }
     slot_order(service.spec.replicas).find_map(|slot| slot_problem(world, service, slot))
 }
@@ -103,6 +105,10 @@ fn excuse(world: &World, service: &Service, tasks: &[&Task]) -> Option<&'static 
     if blocked(world, service) {
         return Some("its dependencies are not met");
     }
+    let is_left = |s: &RolloutState| matches!(s, RolloutState::Paused { .. } | RolloutState::Failed { .. });
+    if service.rollout.as_ref().is_some_and(|r| is_left(&r.state)) {
+        return Some("its rollout was paused, or failed and could not be taken back");
+    }
     let current = tasks.iter().find(|t| t.spec_hash == service.spec_hash);
     if let Some(task) = current {
         let gave_up = service.spec.restart != RestartPolicy::Always && task.status.phase == Phase::Exited;
@@ -111,9 +117,7 @@ fn excuse(world: &World, service: &Service, tasks: &[&Task]) -> Option<&'static 
     if place(&world.state, &Ledger::of(&world.state), service, None).is_err() {
         return Some("no node can hold it");
     }
-    let rollout = service.rollout.as_ref()?;
-    let is_left = matches!(rollout.state, RolloutState::Paused { .. } | RolloutState::Failed { .. });
-    is_left.then_some("its rollout was paused, or failed and could not be taken back")
+    None
 }
 
 fn blocked(world: &World, service: &Service) -> bool {

@@ -30,12 +30,13 @@ use crate::engine::state::State;
 pub(super) fn pass(draft: &mut Draft<'_>, now: Time) {
     let state = draft.state;
     for service in state.services().filter(|s| is_of_interest(s)) {
-        let slots = slots(state, service);
-        if !judge(draft, service, &slots, now) {
+        // A project that goes back is another one in the next plan: what its services came to is not judged any more.
+        let turns = |draft: &Draft<'_>| draft.turning.contains(&service.key.project);
+        if turns(draft) {
             continue;
         }
-        // A project that goes back is another one in the next plan.
-        if !draft.turning.contains(&service.key.project) {
+        let slots = slots(state, service);
+        if judge(draft, service, &slots, now) && !turns(draft) {
             advance(draft, service, &slots, now);
         }
     }
@@ -300,18 +301,21 @@ fn hold(draft: &mut Draft<'_>, service: &Service, slot: Slot, why: placement::Un
 /// Nothing is left to do in any slot: is it over?
 fn conclude(draft: &mut Draft<'_>, service: &Service, slots: &Slots<'_>, now: Time) {
     let Some(rollout) = service.rollout.as_ref().filter(|r| !r.is_done()) else { return };
-    let none = SlotTasks::default();
-    let (mut undone, mut failed) = (0, 0);
+    let (mut done, mut undone, mut failed) = (0, 0, 0);
     for slot in slot_order(service.spec.replicas) {
-        let tasks = slots.get(&slot).unwrap_or(&none);
-        if tasks.done(service, now).is_some() && tasks.outdated.is_empty() {
-            continue;
+        match slots.get(&slot) {
+            Some(tasks) if tasks.done(service, now).is_some() && tasks.outdated.is_empty() => done += 1,
+            // Nothing of it is replaced, and no node can hold it: it is not what the change waits for.
+            None if placement::place(draft.state, draft.placer.ledger(), service, None).is_err() => {}
+            _ => {
+                undone += 1;
+                failed += usize::from(rollout.failed.contains_key(&slot));
+            }
         }
-        undone += 1;
-        failed += usize::from(rollout.failed.contains_key(&slot));
     }
     let key = service.key.clone();
-    if undone == 0 && !slots.values().any(|t| !t.outdated.is_empty()) {
+    let is_whole = undone == 0 && (done > 0 || service.spec.replicas == 0);
+    if is_whole && !slots.values().any(|t| !t.outdated.is_empty()) {
         draft.change(Change::FinishRollout { service: key }, requires(service, &[]), Reason::AllDone);
     } else if rollout.is_running() && undone > 0 && undone == failed {
         draft.change(Change::FailRollout { service: key }, requires(service, &[]), Reason::OthersDone);

@@ -238,9 +238,10 @@ fn failure_words(state: &State, key: &ServiceKey) -> Option<(String, Vec<String>
 
 pub(super) fn finish(state: &mut State, key: &ServiceKey, reason: &Reason) -> Result<(), Refused> {
     let service = state.services.get(key).cloned().ok_or("its service is gone")?;
+    // A slot without a task is one that no node can hold.
     let is_done = |slot: Slot| {
-        let mut own = state.tasks_of(key).filter(|t| t.slot == slot && t.spec_hash == service.spec_hash);
-        own.any(|t| t.is_satisfied())
+        let wanted = || state.tasks_of(key).filter(|t| t.slot == slot && t.is_wanted());
+        wanted().next().is_none() || wanted().any(|t| t.spec_hash == service.spec_hash && t.is_satisfied())
     };
     if !slot_order(service.spec.replicas).all(is_done) {
         return Err("a slot is not done any more");
