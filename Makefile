@@ -23,9 +23,8 @@ lint: ## format and lints, as strict as CI
 fmt: ## format the code
 	cargo fmt --all
 
-bench: ## measure
-	@if ls tests/benches/*.rs >/dev/null 2>&1; then \
-	  CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-$$HOME/.cache/wherry-target}" cargo bench --package tests; else echo "there are no benchmarks yet"; fi
+bench: ## measure, each figure beside what it is judged by; PARTS="engine log restart replicas names idle"
+	@packaging/bench $(PARTS)
 
 leftovers-before: ## note the state of this machine
 	@packaging/leftovers before

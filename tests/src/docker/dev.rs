@@ -313,11 +313,12 @@ pub fn gone(pid: Pid) -> bool {
     threads == 0 || (zombie && threads == 1)
 }
 
-/// The `ctl` beside the running test: target/PROFILE/ctl.
+/// The `ctl` of the running test's profile: target/PROFILE/ctl.
 #[track_caller]
 pub fn program() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own program");
-    let profile = test.parent().and_then(Path::parent).expect("tests are in PROFILE/deps");
+    let own = std::env::current_exe().expect("a test knows its own program");
+    // Tests are in PROFILE/deps, programs in PROFILE.
+    let profile = own.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).expect("it is in a directory");
     let ctl = profile.join("ctl");
     assert!(ctl.is_file(), "there is no {}: run `cargo build -p cli`", ctl.display());
     ctl

@@ -208,7 +208,11 @@ pub fn kill(container: &str) {
     post(&format!("/containers/{container}/kill"), "");
 }
 
-fn post(path: &str, body: &str) -> String {
+/// The body of the engine's answer to a POST.
+///
+/// # Panics
+/// When it refuses.
+pub fn post(path: &str, body: &str) -> String {
     let mut stream = UnixStream::connect(SOCKET).expect("the engine listens");
     let head =
         format!("POST {path} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());

@@ -1,0 +1,75 @@
+//! `make bench`: measures what it is asked for and prints rows for docs/measured.md.
+//!
+//! Built with the release profile beside the programs it measures. Ends with 1 when a part was left out or failed.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tests::bench::report::Report;
+use tests::bench::{engine, idle, log, names, replicas, restart};
+
+const PARTS: [&str; 6] = ["engine", "log", "restart", "replicas", "names", "idle"];
+const USAGE: &str =
+    "bench [PART...] [--idle-minutes N], PART one of engine log restart replicas names idle; all without one";
+
+fn main() -> ExitCode {
+    let (parts, minutes) = match parse(std::env::args().skip(1)) {
+        Ok(asked) => asked,
+        Err(problem) => {
+            eprintln!("bench: {problem}\nusage: {USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    if cfg!(debug_assertions) {
+        eprintln!("bench: built without optimisation; use `make bench`");
+        return ExitCode::from(2);
+    }
+    println!("bench {} on {} processors", parts.join(" "), std::thread::available_parallelism().map_or(1, usize::from));
+    let mut report = Report::default();
+    let mut failed = false;
+    for part in parts {
+        if let Err(error) = measure(&part, &mut report, minutes) {
+            eprintln!("!! {part} FAILED: {error:#}");
+            failed = true;
+        }
+    }
+    if !report.left_out().is_empty() {
+        eprintln!("!! left out: {}", report.left_out().join(", "));
+    }
+    if failed || !report.left_out().is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<(Vec<String>, u64), String> {
+    let (mut parts, mut minutes) = (Vec::new(), 10);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--idle-minutes" => {
+                minutes = words.next().and_then(|w| w.parse().ok()).ok_or("--idle-minutes wants a number")?;
+            }
+            part if PARTS.contains(&part) => parts.push(word),
+            other => return Err(format!("`{other}` is not a part")),
+        }
+    }
+    if parts.is_empty() {
+        parts = PARTS.map(str::to_owned).to_vec();
+    }
+    Ok((parts, minutes))
+}
+
+fn measure(part: &str, report: &mut Report, minutes: u64) -> anyhow::Result<()> {
+    match part {
+        "engine" => engine::run(report),
+        "log" => return log::run(report, &directory()),
+        "restart" => restart::run(report),
+        "replicas" => replicas::run(report),
+        "names" => return names::run(report),
+        _ => return idle::run(report, minutes),
+    }
+    Ok(())
+}
+
+/// On a disk: the one of the build, unless another is named.
+fn directory() -> PathBuf {
+    let named = std::env::var_os("WHERRY_BENCH_DIR").map(PathBuf::from);
+    named.unwrap_or_else(|| std::env::current_exe().map(|exe| exe.with_file_name("bench-data")).unwrap_or_default())
+}
