@@ -171,6 +171,7 @@ async fn golden_apply_that_was_rolled_back() {
         what: what.into(),
         image: image.into(),
         replicas: 1,
+        global: false,
         outcome: outcome.into(),
         cause: cause.into(),
     };

@@ -11,6 +11,7 @@ use crate::engine::State;
 use crate::engine::explain;
 use crate::engine::model::{Node, Project, Reachability, Service, Task, Volume};
 use crate::engine::placement::Ledger;
+use crate::engine::reconcile::SlotSet;
 
 /// What a server says of itself.
 #[derive(Debug, Clone)]
@@ -67,7 +68,8 @@ fn service_view(state: &State, service: &Service) -> v1::Service {
         key: Some((&service.key).into()),
         state: judged.state.to_owned(),
         image: service.spec.container.image.clone(),
-        replicas: service.spec.replicas,
+        replicas: SlotSet::of(state, service).count(),
+        global: state.is_global(service),
         ready: counts.ready,
         current: counts.current,
         generation: service.generation,

@@ -58,15 +58,19 @@ fn is_met(state: &State, key: &ServiceKey, dependency: &ServiceName) -> bool {
     let Some(how) = state.service(key).and_then(|s| s.spec.depends_on.get(dependency)) else { return false };
     let target = ServiceKey { project: key.project.clone(), service: dependency.clone() };
     let Some(target) = state.service(&target).filter(|t| !t.removing) else { return !how.required };
-    (1..=target.spec.replicas).all(|slot| {
-        state.tasks_of(&target.key).any(|t| {
-            t.slot.0 == slot
-                && t.is_wanted()
-                && match how.condition {
-                    DependencyCondition::Started => t.status.phase == Phase::Running || t.is_complete(),
-                    DependencyCondition::Healthy => t.status.is_ready(),
-                    DependencyCondition::Completed => t.is_complete(),
-                }
+    let wanted = super::global::wanted(state, target);
+    let is_somewhere = !super::global::is_global(target) || !wanted.is_empty();
+    is_somewhere
+        && wanted.iter().all(|(slot, node)| {
+            state.tasks_of(&target.key).any(|t| {
+                t.slot == *slot
+                    && node.is_none_or(|node| t.node == node)
+                    && t.is_wanted()
+                    && match how.condition {
+                        DependencyCondition::Started => t.status.phase == Phase::Running || t.is_complete(),
+                        DependencyCondition::Healthy => t.status.is_ready(),
+                        DependencyCondition::Completed => t.is_complete(),
+                    }
+            })
         })
-    })
 }

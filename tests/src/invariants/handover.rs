@@ -5,7 +5,7 @@
 use orchestrator::engine::model::{Service, Task};
 use orchestrator::engine::plan::Change;
 use orchestrator::engine::{Command, Reason, State};
-use proto::id::TaskId;
+use proto::id::{NodeId, TaskId};
 use proto::revision::Time;
 use std::collections::BTreeMap;
 
@@ -39,7 +39,9 @@ impl Promise for Handover {
                     let Some(task) = state.task(*task).filter(|t| t.is_satisfied()) else { continue };
                     let Some(service) = state.service(&task.service) else { continue };
                     let is_heard = state.node(task.node).is_some_and(|n| n.is_up());
-                    if !is_heard || service.removing || task.slot.0 > service.spec.replicas {
+                    let wanted = super::global::wanted(state, service);
+                    let is_at_home = |home: &Option<NodeId>| home.is_none_or(|node| node == task.node);
+                    if !is_heard || service.removing || !wanted.get(&task.slot).is_some_and(is_at_home) {
                         continue;
                     }
                     self.stops(state, service, task, *now)?;

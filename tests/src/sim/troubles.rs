@@ -2,6 +2,7 @@
 
 use super::World;
 use super::event::{Event, Fact};
+use super::operators::{ZONE, ZONES};
 use super::params::Trouble;
 
 impl World {
@@ -27,6 +28,7 @@ impl World {
         let at = self.rng.range(0, self.agents.len() as u64 - 1) as usize;
         match trouble {
             Trouble::AgentCrash => self.crash_agent(at, false),
+            Trouble::Relabel => self.relabel(at),
             Trouble::MemoryLost if self.rng.chance(250) => self.crash_agent(at, true),
             Trouble::LeaderChange if self.leader.leads => {
                 let outage = self.rng.skewed(200, 8_000);
@@ -111,6 +113,18 @@ impl World {
         self.agents[at].suspended_until = self.now + span;
         self.agents[at].suspend_seen = false;
         self.agents[at].slept += span;
+    }
+
+    /// Its agent starts again with the other zone.
+    fn relabel(&mut self, at: usize) {
+        if !self.agents[at].alive || self.agents[at].suspended_until > self.now {
+            return;
+        }
+        self.crash_agent(at, false);
+        let labels = &mut self.agents[at].info.labels;
+        let is_first = labels.get(ZONE).is_some_and(|zone| zone == ZONES[0]);
+        labels.insert(ZONE.to_owned(), ZONES[usize::from(is_first)].to_owned());
+        self.saw(Trouble::Relabel);
     }
 
     fn crash_agent(&mut self, at: usize, damaged: bool) {

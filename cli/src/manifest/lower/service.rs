@@ -70,6 +70,7 @@ pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &D
     let spec = ServiceSpec {
         container: Arc::new(ContainerSpec { limits: deploy.limits, kernel, ..container }),
         replicas: deploy.replicas,
+        mode: deploy.mode,
         restart: restart.map(|(policy, _)| policy).unwrap_or_default(),
         health: health::health(cx, &mut keys, own.health),
         ports: ports.iter().map(|(port, _)| port.clone()).collect(),

@@ -11,6 +11,7 @@ mod stored;
 use imbl::{OrdMap, Vector};
 use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, ServiceKey, ServiceName, Slot, TaskId};
 use proto::revision::{Epoch, Revision, Time, Uid, Wall};
+use proto::spec::ServiceMode;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,11 +20,13 @@ use super::model::{Blob, Event, Node, Project, Ranges, Service, Task, Usage, Vol
 use clients::Clients;
 
 /// The newest version of State that this program understands.
-pub const STATE_VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 3;
 /// The version of a State before its first command. The leader raises it: the log says from where on.
 const FIRST_VERSION: u32 = 1;
 /// The version that knows rollouts.
 const ROLLOUTS: u32 = 2;
+/// The version that knows global services.
+const GLOBALS: u32 = 3;
 
 /// Everything that is true, as of one revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -240,6 +243,11 @@ impl State {
 
     fn has_rollouts(&self) -> bool {
         self.version >= ROLLOUTS
+    }
+
+    /// Has the service one task on each node where it may be? Before that was known, it had as many as `replicas` says.
+    pub fn is_global(&self, service: &Service) -> bool {
+        self.version >= GLOBALS && service.spec.mode == ServiceMode::Global
     }
 
     fn uid(&self) -> Uid {

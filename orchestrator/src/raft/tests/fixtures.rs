@@ -99,6 +99,11 @@ fn fixtures() -> Vec<Fixture> {
         apply(&mut updating, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
     }
     assert!(updating.services().any(|s| s.rollout.is_some()), "the fixture has what it is for");
+    let mut global = State::empty();
+    for command in sample::history_with_a_global_service() {
+        apply(&mut global, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
+    }
+    assert!(global.tasks().any(|t| t.slot.0 == 1), "the fixture has what it is for");
     let batch = Batch {
         version: 1,
         at: Time(1_000),
@@ -113,8 +118,10 @@ fn fixtures() -> Vec<Fixture> {
         snapshot("empty", State::empty()),
         snapshot("used", used),
         snapshot("updating-2", updating),
+        snapshot("global-3", global),
     ];
-    let commands = sample::every_command().into_iter().chain(sample::commands_of_version_2());
+    let later = sample::commands_of_version_2().into_iter().chain(sample::commands_of_version_3());
+    let commands = sample::every_command().into_iter().chain(later);
     all.extend(commands.map(|(name, c)| command(name, c)));
     all
 }

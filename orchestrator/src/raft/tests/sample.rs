@@ -8,7 +8,7 @@ use proto::assignment::Verdict;
 use proto::id::{BlobDigest, ClusterId, NodeId, ServiceKey, Slot, TaskId};
 use proto::node::{NodeConditions, NodeInfo};
 use proto::revision::Revision;
-use proto::spec::{BlobKind, ContainerSpec, ProjectSpec, ServiceSpec};
+use proto::spec::{BlobKind, ContainerSpec, ProjectSpec, ServiceMode, ServiceSpec};
 use proto::task_state::{Health, Phase, TaskStatus};
 
 use crate::engine::model::{Content, Ranges, VolumeKey};
@@ -67,6 +67,44 @@ pub(super) fn commands_of_version_2() -> Vec<(&'static str, Command)> {
         ("steer-rollout", Command::SteerRollout { service: key(), how: Steer::Undo { to: Some(3) } }),
         ("apply-plan-2", Command::ApplyPlan { plan: plan_of_version_2() }),
     ]
+}
+
+/// What State version 3 brought, under the names of its fixtures.
+pub(super) fn commands_of_version_3() -> Vec<(&'static str, Command)> {
+    let put = Command::PutProject { spec: Box::new(global_project()), expected_release: None, prune: false };
+    let changes = [
+        (Change::StopTask { task: TaskId(4), drain_ms: 0 }, Reason::Misplaced { because: "no label".to_owned() }),
+        (Change::FinishRollout { service: key() }, Reason::PlacedDone { without_node: 2 }),
+    ];
+    let changes = changes.into_iter().map(|(change, reason)| Planned { change, requires: Vec::new(), reason });
+    let plan = Plan { base: Revision(9), changes: changes.collect(), unplaced: Vec::new() };
+    vec![
+        ("raise-version-3", Command::RaiseVersion { to: 3 }),
+        ("put-project-3", put),
+        ("apply-plan-3", Command::ApplyPlan { plan }),
+    ]
+}
+
+/// A global service with a task on its node.
+pub(super) fn history_with_a_global_service() -> Vec<Command> {
+    let change = Change::CreateTask { service: key(), slot: Slot(1), node: NodeId(1) };
+    let planned = Planned { change, requires: Vec::new(), reason: Reason::SlotEmpty };
+    vec![
+        Command::Bootstrap { cluster: ClusterId(7), ranges: ranges() },
+        Command::RaiseVersion { to: 3 },
+        Command::RegisterNode { info: node() },
+        Command::PutProject { spec: Box::new(global_project()), expected_release: None, prune: false },
+        Command::ApplyPlan { plan: Plan { base: Revision(1), changes: vec![planned], unplaced: Vec::new() } },
+        Command::ReportStatuses { node: NodeId(1), reports: vec![(TaskId(1), status())] },
+    ]
+}
+
+fn global_project() -> ProjectSpec {
+    let mut spec = project();
+    for service in spec.services.values_mut() {
+        service.mode = ServiceMode::Global;
+    }
+    spec
 }
 
 /// A project in the middle of an update of which one slot failed.
