@@ -137,6 +137,8 @@ impl World {
             ["services"] => self.services(),
             ["endpoints"] => self.endpoints(),
             ["why", name] => self.why(name),
+            ["why", "node", name] => self.why_node(name),
+            ["why", "project", name] => self.why_project(name),
             ["events", count] => self.events(parse(count)?),
             _ => Err("no such command".to_owned()),
         }

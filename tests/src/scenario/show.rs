@@ -77,6 +77,21 @@ impl World {
     pub(super) fn why(&mut self, name: &str) -> Done {
         let (key, slot) = key(name)?;
         let answer = explain::why(&self.state, &key, slot, Wall(self.now.0)).ok_or("no such service")?;
+        self.explained(answer)
+    }
+
+    pub(super) fn why_node(&mut self, name: &str) -> Done {
+        let id = *self.nodes.get(name).ok_or("no such node")?;
+        let answer = explain::node::why(&self.state, id, Wall(self.now.0)).ok_or("no such node")?;
+        self.explained(answer)
+    }
+
+    pub(super) fn why_project(&mut self, name: &str) -> Done {
+        let answer = explain::project::why(&self.state, &parse(name)?, Wall(self.now.0)).ok_or("no such project")?;
+        self.explained(answer)
+    }
+
+    fn explained(&mut self, answer: explain::Explanation) -> Done {
         let text = format!("now:   {}\ncause: {}\nnext:  {}", answer.now, answer.cause, answer.next);
         let text = self.readable(&text);
         self.say(text);

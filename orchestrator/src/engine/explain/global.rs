@@ -33,6 +33,11 @@ pub(super) fn node_by_node(state: &State, service: &Service) -> Vec<String> {
     lines
 }
 
+/// The service is to have a task on the node and has none.
+pub(super) fn lacks_its_task(state: &State, service: &Service, node: &Node) -> bool {
+    SlotSet::of(state, service).contains(slot_of(node)) && !has_task(state, service, node)
+}
+
 fn has_task(state: &State, service: &Service, node: &Node) -> bool {
     state.tasks_in(&service.key, slot_of(node)).any(|t| t.is_wanted() && t.node == node.info.id)
 }
