@@ -12,6 +12,7 @@ mod plan;
 mod refusal;
 mod rollout;
 mod snapshot;
+mod views;
 mod words;
 
 use proto::id::RequestId;
@@ -41,6 +42,7 @@ pub struct Api {
     sealer: Arc<Sealer>,
     clock: Arc<dyn Clock>,
     dev: bool,
+    views: views::Views,
 }
 
 // === impl Api ===
@@ -55,7 +57,7 @@ impl Api {
         dev: bool,
     ) -> Api {
         let state = raft.state();
-        Api { raft, state, switchboard, sealer, clock, dev }
+        Api { raft, state, switchboard, sealer, clock, dev, views: views::Views::default() }
     }
 
     fn present(&self) -> Arc<State> {
@@ -113,7 +115,7 @@ impl Control for Api {
 
     async fn get_snapshot(&self, request: Request<v1::GetSnapshotRequest>) -> Answer<v1::Snapshot> {
         self.raft.read_barrier().await.map_err(|e| Status::unavailable(e.to_string()))?;
-        snapshot::snapshot(&self.present(), &self.servers(), &request.into_inner(), self.clock.wall())
+        snapshot::snapshot(&self.present(), &self.views, &self.servers(), &request.into_inner(), self.clock.wall())
             .map(Response::new)
     }
 
@@ -127,7 +129,7 @@ impl Control for Api {
             let mut states = api.state.clone();
             loop {
                 let state = states.borrow_and_update().clone();
-                let answer = snapshot::snapshot(&state, &api.servers(), &request, api.clock.wall());
+                let answer = snapshot::snapshot(&state, &api.views, &api.servers(), &request, api.clock.wall());
                 let is_over = answer.is_err();
                 if sender.send(answer).await.is_err() || is_over {
                     return;

@@ -7,6 +7,7 @@ use proto::spec::Reservations;
 use proto::v1;
 use tonic::Status;
 
+use super::views::Views;
 use crate::engine::State;
 use crate::engine::explain;
 use crate::engine::model::{Node, Project, Service, Task, Volume};
@@ -26,6 +27,7 @@ pub(super) struct ServerView {
 /// Everything, or one project's part. `wall`: now, which ages are counted from however long ago the last change was.
 pub(super) fn snapshot(
     state: &State,
+    views: &Views,
     servers: &[ServerView],
     request: &v1::GetSnapshotRequest,
     wall: Wall,
@@ -39,8 +41,12 @@ pub(super) fn snapshot(
     Ok(v1::Snapshot {
         revision: state.revision().0,
         at_unix_ms: wall.max(state.wall()).0,
-        projects: state.projects().filter(|p| wanted(&p.name)).map(|p| project_view(state, p)).collect(),
-        services: state.services().filter(|s| wanted(&s.key.project)).map(|s| service_view(state, s)).collect(),
+        projects: state.projects().filter(|p| wanted(&p.name)).map(|p| project_view(state, views, p)).collect(),
+        services: state
+            .services()
+            .filter(|s| wanted(&s.key.project))
+            .map(|s| (*views.service(state, s, service_view)).clone())
+            .collect(),
         tasks: tasks(state, &wanted),
         nodes: state.nodes().map(|n| node_view(n, &ledger)).collect(),
         volumes: state.volumes().filter(|v| wanted(&v.key.project)).map(|v| volume_view(state, v)).collect(),
@@ -49,13 +55,14 @@ pub(super) fn snapshot(
     })
 }
 
-fn project_view(state: &State, project: &Project) -> v1::Project {
+fn project_view(state: &State, views: &Views, project: &Project) -> v1::Project {
+    let services: Vec<_> = state.services_of(&project.name).map(|s| views.service(state, s, service_view)).collect();
     v1::Project {
         name: project.name.to_string(),
-        state: explain::project::judge(state, project).state.to_owned(),
+        state: explain::project::in_a_word(project, services.iter().map(|s| s.state.as_str())).to_owned(),
         release: project.release,
         applied_at_unix_ms: project.applied_at.0,
-        services: u32::try_from(state.services_of(&project.name).count()).unwrap_or(u32::MAX),
+        services: u32::try_from(services.len()).unwrap_or(u32::MAX),
         uid: project.uid.to_string(),
         modified: project.modified.0,
     }

@@ -84,7 +84,6 @@ pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &D
         drain_ms,
         networks: joined.keys().cloned().collect(),
         aliases: joined.into_iter().filter(|(_, aliases)| !aliases.is_empty()).collect(),
-        ..ServiceSpec::default()
     };
     update::say_forced(cx, deploy.updates.start_first_at, &spec);
     keys.finish(cx, keys::SERVICE);

@@ -243,10 +243,10 @@ fn placement() {
     );
     check("deploy: {labels: [a=b]}", "/labels", json!({"a": "b"}));
     check("deploy: {mode: global}", "/mode", json!("global"));
-    let spread = "services:\n  web:\n    image: a\n    deploy: {mode: global, placement: {preferences: [{spread: node.labels.a}]}}\n";
+    let spread = "services:\n  web:\n    image: a\n    restart: always\n    deploy: {mode: global, placement: {preferences: [{spread: node.labels.a}]}}\n";
     assert_eq!(
         notices(&loaded(spread)),
-        "compose.yaml:4:41: `services.web.deploy.placement.preferences` has no effect with `mode: global`: it is on each node\n"
+        "compose.yaml:5:40: `services.web.deploy.placement.preferences` has no effect with `mode: global`: it is on each node\n"
     );
 }
 

@@ -99,7 +99,7 @@ fn next_of_lost(state: &State, host: &str, tasks: &[&Task]) -> String {
         (0, 0) => format!("nothing waits for it; {host} is used again once its agent is heard"),
         (_, 0) => "its tasks are replaced on other nodes as soon as one can hold them".to_owned(),
         (0, _) => format!("its tasks wait until {host} is heard again, because {because}"),
-        _ => format!("its tasks are replaced on other nodes; {waits} of them wait for {host}, because {because}"),
+        _ => format!("its tasks are replaced on other nodes, but for {waits}, because {because}"),
     }
 }
 

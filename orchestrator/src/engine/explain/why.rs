@@ -116,7 +116,7 @@ fn of_service(state: &State, service: &Service, wall: Wall) -> Explanation {
         let started = "all its tasks started and none has ended".to_owned();
         let cause = if judged.reason.is_empty() { started } else { judged.reason };
         let warned = state.tasks_of(&service.key).flat_map(|t| warned(t)).take(1);
-        let elsewhere = set.is_global().then(|| global::node_by_node(state, service)).unwrap_or_default();
+        let elsewhere = if set.is_global() { global::node_by_node(state, service) } else { Vec::new() };
         let detail = warned.chain(elsewhere).collect();
         return Explanation { now, cause, next: AS_ASKED.to_owned(), detail };
     };

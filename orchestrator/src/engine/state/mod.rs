@@ -255,8 +255,10 @@ impl State {
     }
 
     fn record(&mut self, subject: String, kind: &str, message: String) {
-        // What an earlier program wrote has no count: those it kept are the first.
-        self.events_made = self.events_made() + 1;
+        // Version 1 knows no count: those that are kept when it ends are the first.
+        if self.has_rollouts() || self.events_made > 0 {
+            self.events_made = self.events_made() + 1;
+        }
         if self.events.len() >= proto::limits::EVENTS_KEPT {
             self.events.pop_front();
         }
