@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod check;
+pub mod completion;
 pub mod delete;
 pub mod describe;
 pub mod dev;

@@ -130,6 +130,22 @@ pub fn cut(text: &str, width: usize) -> String {
     out
 }
 
+/// The text in lines of at most `width` columns, broken between words; a longer word has a line of its own.
+pub fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
+    let Some(width) = width else { return vec![text.to_owned()] };
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.width() + 1 + word.width() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// Text from elsewhere made safe for one line: no line ends, no escape sequences.
 pub fn one_line(text: &str) -> String {
     let plain = anstream::adapter::strip_str(text).to_string();
@@ -195,6 +211,13 @@ shop/api.1  failed  shop/api:2  image `shop/api:2` c…
     fn width_is_what_is_seen() {
         assert_eq!(cut("日本語テキスト", 7), "日本語…");
         assert_eq!(cut("abc", 3), "abc");
+    }
+
+    #[test]
+    fn sentences_are_broken_between_words() {
+        assert_eq!(wrap("it is placed as soon", Some(9)), ["it is", "placed as", "soon"]);
+        assert_eq!(wrap("incomprehensible to", Some(5)), ["incomprehensible", "to"]);
+        assert_eq!(wrap("it is placed", None), ["it is placed"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use proto::id::Slot;
 use proto::revision::Wall;
 
+use super::why::ago;
 use super::{Explanation, Judgement, counts, span, word};
 use crate::engine::model::{Rollout, RolloutState, Service};
 use crate::engine::reconcile::{SlotProgress, progress, slot_order};
@@ -111,11 +112,4 @@ pub fn failures(service: &Service, rollout: &Rollout) -> Vec<String> {
         lines.extend(back.log.iter().map(|line| format!("log | {line}")));
     }
     lines
-}
-
-fn ago(at: Wall, now: Wall) -> String {
-    match now.0.saturating_sub(at.0) {
-        0..1000 => "just now".to_owned(),
-        ms => format!("{} ago", span(ms)),
-    }
 }
