@@ -23,7 +23,7 @@ lint: ## format and lints, as strict as CI
 fmt: ## format the code
 	cargo fmt --all
 
-bench: ## measure, each figure beside what it is judged by; PARTS="engine log restart replicas names idle"
+bench: ## measure, each figure beside what it is judged by; PARTS="engine log doors restart replicas names idle"
 	@packaging/bench $(PARTS)
 
 leftovers-before: ## note the state of this machine

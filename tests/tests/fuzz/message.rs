@@ -238,9 +238,9 @@ fn length_delimited(number: u64, content: &[u8], bytes: &mut Vec<u8>) {
 fn state() -> State {
     let mut state = State::empty();
     let ranges = Ranges {
-        containers: Ipv4Addr::new(10, 210, 0, 0).into(),
+        containers: Ipv4Addr::new(10, 210, 0, 0),
         containers_prefix: 16,
-        services: Ipv4Addr::new(10, 211, 0, 0).into(),
+        services: Ipv4Addr::new(10, 211, 0, 0),
         services_prefix: 16,
         node_prefix: 24,
     };
