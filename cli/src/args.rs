@@ -25,6 +25,13 @@ pub struct Args {
     pub command: Command,
 }
 
+impl Args {
+    /// What these words say, `ctl` itself first.
+    pub fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Args, clap::Error> {
+        Args::try_parse_from(words)
+    }
+}
+
 /// Which cluster to talk to.
 #[derive(Debug, Clone, Default, ClapArgs)]
 #[command(next_help_heading = "Cluster")]

@@ -49,13 +49,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     let exit = match Session::of_process(args.target.clone()) {
-        Ok(mut session) => {
-            let ended = runtime.block_on(Box::pin(run(&mut session, &args.command)));
-            ended.unwrap_or_else(|failure| {
-                report(&mut session.terminal, &failure);
-                failure.exit
-            })
-        }
+        Ok(mut session) => runtime.block_on(Box::pin(run_and_report(&mut session, &args.command))),
         Err(failure) => {
             report(&mut Terminal::of_process(), &failure);
             failure.exit
@@ -64,6 +58,15 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     // A thread may still be waiting for standard input: nobody waits for it.
     runtime.shutdown_background();
     exit.into()
+}
+
+/// One command to its end; a failure is said.
+pub async fn run_and_report(session: &mut Session, command: &Command) -> Exit {
+    let ended = run(session, command).await;
+    ended.unwrap_or_else(|failure| {
+        report(&mut session.terminal, &failure);
+        failure.exit
+    })
 }
 
 /// One command to its end.
@@ -128,13 +131,13 @@ pub fn report(terminal: &mut Terminal, failure: &Failure) {
         return;
     }
     for place in &failure.places {
-        terminal.say(place);
+        terminal.say_wrapped("", place);
     }
-    terminal.say(&format!("{} {}", paint(BAD, "error:"), failure.message));
+    terminal.say_wrapped(&paint(BAD, "error: "), &failure.message);
     for line in &failure.detail {
-        terminal.say(&format!("  {line}"));
+        terminal.say_wrapped("  ", line);
     }
     for hint in &failure.hints {
-        terminal.say(&format!("{} {hint}", paint(BOLD, "hint:")));
+        terminal.say_wrapped(&paint(BOLD, "hint: "), hint);
     }
 }

@@ -25,8 +25,6 @@ mod events_tests;
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
-mod golden;
-#[cfg(test)]
 mod plan_tests;
 #[cfg(test)]
 mod progress_tests;

@@ -30,7 +30,8 @@ pub fn why(state: &State, id: NodeId, wall: Wall) -> Option<Explanation> {
     let node = state.node(id)?;
     let host = &node.info.hostname;
     let judged = judge(node);
-    let tasks: Vec<&Task> = state.tasks_on(id).map(|t| &**t).collect();
+    let mut tasks: Vec<&Task> = state.tasks_on(id).map(|t| &**t).collect();
+    tasks.sort_by_key(|t| (&t.service, t.slot, t.id));
     let now = format!("{host} is {}{}; {}", judged.state, since(state, node, wall), held(&tasks));
     let (cause, next) = match (node.reachability, node.conditions.engine_problem.as_str()) {
         (Reachability::Down { since_wall, .. }, _) => (

@@ -52,7 +52,7 @@ pub(super) fn why(state: &State, service: &Service, wall: Wall) -> Option<Explan
     let cause = match (&rollout.state, &rollout.back) {
         (RolloutState::Paused { cause }, _) => format!("the rollout of release {} is paused: {cause}", rollout.release),
         (RolloutState::Failed { cause }, _) => format!("the rollout of release {} failed: {cause}", rollout.release),
-        (_, Some(back)) => format!("release {} was taken back to {} {began}: {}", back.of, back.to, back.cause),
+        (_, Some(back)) => format!("release {} was taken back to {}, {began}: {}", back.of, back.to, back.cause),
         (_, None) => format!("release {} began to replace its containers {began}; {}", rollout.release, judged.reason),
     };
     let next = next(state, service, rollout);

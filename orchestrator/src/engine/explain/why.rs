@@ -139,7 +139,11 @@ fn of_task(state: &State, service: &Service, of: &Task, wall: Wall) -> Explanati
     let is_replaced = judged.state == "lost" && !of.has_local_volume();
     let elsewhere = is_replaced.then(|| NoNode::judge(state, service, Some(of.node)));
     let why_not_elsewhere = elsewhere.filter(|n| n.fit == 0).map(|n| n.by_filter()).unwrap_or_default();
-    let start = if status.incarnation > 1 { format!(" (start {})", status.incarnation) } else { String::new() };
+    let start = if status.incarnation > 1 && status.started_at.is_some() {
+        format!(" (start {})", status.incarnation)
+    } else {
+        String::new()
+    };
     Explanation {
         now: format!("{}.{} is {} on {node}{since}{start}", service.key, of.slot, judged.state),
         cause: cause(state, of, &judged, wall),
