@@ -1,7 +1,8 @@
-//! `depends_on`: a gate opens only when its condition is met by every replica, and no task is made before all are open.
+//! `depends_on`: a gate opens only when its condition is met by every replica, and no task is made before all are
+//! open, unless it takes the place of a lost or failing one.
 
 use orchestrator::engine::plan::Change;
-use orchestrator::engine::{Command, State};
+use orchestrator::engine::{Command, Reason, State};
 use proto::id::{ServiceKey, ServiceName};
 use proto::spec::DependencyCondition;
 use proto::task_state::Phase;
@@ -34,7 +35,9 @@ impl Promise for Gates {
             }
             Fact::Committed { before, stamped, after, .. } => {
                 let Command::ApplyPlan { plan } = &stamped.command else { return Ok(()) };
-                let made = plan.changes.iter().filter_map(|p| match &p.change {
+                // What takes the place of a lost or failing task is not held back: its service started once before.
+                let replaces = |r: &Reason| matches!(r, Reason::NodeLost { .. } | Reason::KeptFailing { .. });
+                let made = plan.changes.iter().filter(|p| !replaces(&p.reason)).filter_map(|p| match &p.change {
                     Change::CreateTask { service, .. } => Some(service),
                     _ => None,
                 });

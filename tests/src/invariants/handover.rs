@@ -5,7 +5,7 @@
 use orchestrator::engine::model::{Service, Task};
 use orchestrator::engine::plan::Change;
 use orchestrator::engine::{Command, Reason, State};
-use proto::id::{NodeId, TaskId};
+use proto::id::{NodeId, Slot, TaskId};
 use proto::revision::Time;
 use std::collections::BTreeMap;
 
@@ -57,6 +57,12 @@ impl Promise for Handover {
     }
 }
 
+/// The service stops first, or did when the slot's new task began to be prepared: that goes on as it began.
+pub(super) fn stops_first(state: &State, service: &Service, slot: Slot) -> bool {
+    let is_prepared = || state.tasks_of(&service.key).any(|t| t.slot == slot && t.is_prepared_only());
+    service.stop_first().is_some() || is_prepared()
+}
+
 impl Handover {
     fn reported(&mut self, state: &State) {
         self.ready.retain(|id, _| state.task(*id).is_some());
@@ -89,7 +95,7 @@ impl Handover {
         let successor = others().any(|t| t.spec_hash == service.spec_hash && lasts(t));
         // Two outdated ones: the other goes on serving.
         let companion = others().any(|t| t.spec_hash != service.spec_hash);
-        if successor || companion || service.stop_first().is_some() {
+        if successor || companion || stops_first(state, service, task.slot) {
             return Ok(());
         }
         Err(format!(

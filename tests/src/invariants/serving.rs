@@ -9,6 +9,7 @@ use proto::id::{ServiceKey, Slot};
 use std::collections::BTreeSet;
 
 use super::Promise;
+use super::handover::stops_first;
 use crate::sim::World;
 use crate::sim::event::Fact;
 
@@ -36,7 +37,8 @@ impl Promise for Serving {
         for id in &stops {
             let Some(task) = before.task(*id).filter(|t| t.is_satisfied()) else { continue };
             let Some(service) = before.service(&task.service) else { continue };
-            let goes = service.removing || service.stop_first().is_some() || !is_wanted_there(before, service, task);
+            let goes =
+                service.removing || stops_first(before, service, task.slot) || !is_wanted_there(before, service, task);
             if goes || serves(before, &task.service, task.slot, &stops) {
                 continue;
             }

@@ -1,5 +1,6 @@
 //! Data stay: a volume of the cluster's own has one home, never an empty twin (but of a global service), and is removed only if that was asked for.
 
+use orchestrator::engine::model::Volume;
 use orchestrator::engine::{Command, State};
 
 use super::Promise;
@@ -35,14 +36,24 @@ impl Promise for Volumes {
 
 /// A volume that a plan makes is the only one of its name, unless a global service made it, which has one on each node.
 fn one_home(before: &State, after: &State) -> Result<(), String> {
-    for volume in after.volumes().filter(|v| !v.external && before.volume(&v.key).is_none()) {
+    let made = || after.volumes().filter(|v| !v.external && before.volume(&v.key).is_none());
+    for volume in made().filter(|v| !is_of_global(after, v)) {
         let (project, name, node) = (&volume.key.project, &volume.key.name, volume.key.node);
-        let Some(other) = after.volumes_named(project, name).find(|v| v.key.node != node) else { continue };
-        let makers = after.tasks_on(node).filter(|t| t.service.project == *project && t.volumes.contains_key(name));
-        let mut makers = makers.filter_map(|t| after.service(&t.service));
-        if !makers.any(|s| is_global(s)) {
-            return Err(format!("{} is on {} and {node}", volume.docker_name, other.key.node));
+        let known = before.volumes_named(project, name).next().map(|v| v.key.node);
+        let twin = made().find(|v| {
+            v.key.project == *project && v.key.name == *name && v.key.node != node && !is_of_global(after, v)
+        });
+        if let Some(other) = known.or(twin.map(|v| v.key.node)) {
+            return Err(format!("{} is on {other} and {node}", volume.docker_name));
         }
     }
     Ok(())
+}
+
+/// A task of a global service on its node mounts it.
+fn is_of_global(state: &State, volume: &Volume) -> bool {
+    let (project, name) = (&volume.key.project, &volume.key.name);
+    let mut mounts =
+        state.tasks_on(volume.key.node).filter(|t| t.service.project == *project && t.volumes.contains_key(name));
+    mounts.any(|t| state.service(&t.service).is_some_and(|s| is_global(s)))
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use super::image::Program;
 use super::{CONVERGES_WITHIN_MS, World};
-use crate::invariants::global::{is_global, wanted};
+use crate::invariants::global::{is_global, may_be, wanted};
 
 /// Looks in a row at which all must be well.
 const LOOKS_IN_A_ROW: u32 = 3;
@@ -67,7 +67,9 @@ fn service(world: &World, service: &Service) -> Option<String> {
         }
         match slots.get(&task.slot) {
             None => return Some(format!("{} of {key} is surplus", task.id)),
-            Some(Some(home)) if *home != task.node => return Some(format!("{} of {key} is not on {home}", task.id)),
+            Some(Some(home)) if *home != task.node && !may_wait(world, service, task, *home) => {
+                return Some(format!("{} of {key} is not on {home}", task.id));
+            }
             Some(_) => {}
         }
     }
@@ -80,8 +82,17 @@ fn service(world: &World, service: &Service) -> Option<String> {
     slots.iter().find_map(|(slot, home)| slot_problem(world, service, *slot, *home))
 }
 
+/// What sits in another node's slot serves until that slot's own task does.
+fn may_wait(world: &World, service: &Service, task: &Task, home: NodeId) -> bool {
+    let is_possible = world.state.node(task.node).is_some_and(|n| may_be(service, n));
+    let own = world.state.tasks_in(&service.key, task.slot).filter(|t| t.node == home);
+    let own: Vec<&Task> = own.map(|t| &**t).collect();
+    is_possible && !own.iter().any(|t| t.is_satisfied()) && excuse(world, service, &own, Some(home)).is_some()
+}
+
 fn slot_problem(world: &World, service: &Service, slot: Slot, home: Option<NodeId>) -> Option<String> {
-    let tasks: Vec<&Task> = world.state.tasks_of(&service.key).filter(|t| t.slot == slot).map(|t| &**t).collect();
+    let tasks = world.state.tasks_in(&service.key, slot).filter(|t| home.is_none_or(|node| node == t.node));
+    let tasks: Vec<&Task> = tasks.map(|t| &**t).collect();
     let well = tasks.iter().filter(|t| t.spec_hash == service.spec_hash && t.is_satisfied()).count();
     if well > 0 {
         return (tasks.len() > 1).then(|| format!("{}.{slot} has {} tasks", service.key, tasks.len()));

@@ -212,6 +212,7 @@ impl World {
             }
         }
         self.leader.paused_until = self.leader.paused_until.min(now + 500);
+        self.leader.resumed = self.leader.resumed.min(self.leader.paused_until);
         if self.params.deletes_all {
             self.delete_all();
         }

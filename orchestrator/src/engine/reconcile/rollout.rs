@@ -174,10 +174,10 @@ impl Turns {
         let failed = |slot: &Slot| rollout.is_some_and(|r| r.failed.contains_key(slot));
         let in_change = |(slot, tasks): &(&Slot, &SlotTasks<'_>)| {
             let is_handing_over = tasks.outdated.is_empty() && !tasks.stopping.is_empty();
-            let is_begun = !tasks.current.is_empty() || is_handing_over;
+            let is_begun = !tasks.current.is_empty() || tasks.began_elsewhere(service) || is_handing_over;
             is_begun && tasks.done(service, now).is_none() && !failed(slot)
         };
-        let changing = slots.iter().filter(|(slot, _)| set.contains(**slot)).filter(in_change).count();
+        let changing = slots.iter().filter(|(slot, _)| set.knows(**slot)).filter(in_change).count();
         let parallelism = if policy.parallelism == 0 { usize::MAX } else { policy.parallelism as usize };
         let is_paused = rollout.is_some_and(|r| matches!(r.state, RolloutState::Paused { .. }));
         let waits = is_paused || delayed_until(service, slots, now).is_some_and(|at| at > now);
@@ -258,7 +258,9 @@ fn begin(draft: &mut Draft<'_>, service: &Service, slot: (Slot, &SlotSet), tasks
         return;
     }
     let served = tasks.served_by(draft.state);
-    if served.is_some() && turns.free == 0 {
+    let is_served = served.is_some() || tasks.misplaced.iter().any(|t| serves(draft.state, t));
+    let needs_turn = is_served && !tasks.began_elsewhere(service);
+    if needs_turn && turns.free == 0 {
         return;
     }
     // Two of the slot that collide wait for each other; one that never was ready has just been asked to stop.
@@ -268,7 +270,7 @@ fn begin(draft: &mut Draft<'_>, service: &Service, slot: (Slot, &SlotSet), tasks
         (Some(because), Some(old)) => prepare(draft, service, slot, old, because, turns),
         (Some(_), None) => {}
     }
-    if served.is_some() {
+    if needs_turn {
         turns.free = turns.free.saturating_sub(1);
     }
 }

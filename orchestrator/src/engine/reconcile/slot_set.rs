@@ -79,6 +79,11 @@ impl SlotSet {
         }
     }
 
+    /// Is the slot one of the service's, whether or not it is to have a task now?
+    pub(super) fn knows(&self, slot: Slot) -> bool {
+        self.contains(slot) || self.home(slot).is_some()
+    }
+
     /// The only node where the slot's task may be; `None`: any, or the slot is not there.
     pub fn home(&self, slot: Slot) -> Option<NodeId> {
         match self {

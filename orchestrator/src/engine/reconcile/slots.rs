@@ -83,6 +83,11 @@ impl<'a> SlotTasks<'a> {
         self.current.iter().rev().find(|t| done_at(service, t).is_some_and(|at| at <= now)).copied()
     }
 
+    /// Its change began where none of its slot may be any more.
+    pub(super) fn began_elsewhere(&self, service: &Service) -> bool {
+        self.misplaced.iter().any(|t| t.spec_hash == service.spec_hash)
+    }
+
     /// A task of an earlier spec serves.
     pub(super) fn served_by(&self, state: &State) -> Option<&'a Task> {
         self.outdated.iter().rev().find(|t| serves(state, t)).copied()
