@@ -187,7 +187,7 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, ServerError> {
     if let (Some(ports), Some(tcp)) = (ports, &config.tcp) {
         let gate = Gate::remote(raft.state(), clock.clone());
         let desk = Desk::new(raft.clone(), authority, clock, tcp.life);
-        tasks.extend(ports.serve(api, dispatcher, &desk, &gate, &stop));
+        tasks.extend(ports.serve(api, dispatcher, &desk, &gate, &stop).await);
     }
     Ok(RunningServer { raft, stop, tasks, sockets: [config.api_socket, config.agents_socket], ports: opened })
 }

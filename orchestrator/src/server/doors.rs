@@ -80,7 +80,7 @@ impl Ports {
     }
 
     /// Lets callers in, behind the gate.
-    pub(super) fn serve(
+    pub(super) async fn serve(
         self,
         api: Api,
         dispatcher: Dispatcher,
@@ -103,7 +103,7 @@ impl Ports {
         };
         let timeout = Duration::from_secs(CALL_MAX_S);
         vec![
-            serve(door(gate).timeout(timeout), api_routes(api).add_service(strangers()), operators),
+            serve(door(gate).timeout(timeout), api_routes(api).await.add_service(strangers()), operators),
             serve(door(gate), agents_routes(dispatcher).add_service(strangers()), agents),
         ]
     }
@@ -117,9 +117,9 @@ fn door(gate: &Gate) -> Server<Stack<Gate, Identity>> {
         .layer(gate.clone())
 }
 
-fn api_routes(api: Api) -> Routes {
+async fn api_routes(api: Api) -> Routes {
     let (reporter, health) = tonic_health::server::health_reporter();
-    tokio::spawn(async move { reporter.set_serving::<ControlServer<Api>>().await });
+    reporter.set_serving::<ControlServer<Api>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::v1::DESCRIPTOR)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -141,7 +141,7 @@ fn agents_routes(dispatcher: Dispatcher) -> Routes {
 pub(super) async fn local_api(api: Api, gate: Gate, listener: UnixListener, stop: CancellationToken) {
     let served = door(&gate)
         .timeout(Duration::from_secs(CALL_MAX_S))
-        .add_routes(api_routes(api))
+        .add_routes(api_routes(api).await)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
         .await;
     if let Err(error) = served {
