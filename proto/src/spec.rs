@@ -44,7 +44,7 @@ impl ProjectSpec {
             .all(|s| knows(s, &FIRST_SERVICE_FIELDS) && knows(&*s.container, &FIRST_CONTAINER_FIELDS));
         let is_global = self.services.values().any(|s| s.mode == ServiceMode::Global);
         match (is_global, is_first) {
-            (true, _) => 3,
+            (true, _) => 4,
             (false, false) => 2,
             (false, true) => 1,
         }

@@ -132,7 +132,7 @@ impl Reason {
             | Reason::TooManyFailed { .. }
             | Reason::OthersDone
             | Reason::AllDone => 2,
-            Reason::Misplaced { .. } | Reason::PlacedDone { .. } => 3,
+            Reason::Misplaced { .. } | Reason::PlacedDone { .. } => 4,
             _ => 1,
         }
     }

@@ -212,7 +212,10 @@ impl World {
             }
         }
         self.leader.paused_until = self.leader.paused_until.min(now + 500);
-        self.leader.resumed = self.leader.resumed.min(self.leader.paused_until);
+        // A pause that ends early may have been too short to be an excuse.
+        if self.leader.resumed > self.leader.paused_until {
+            self.leader.resumed = 0;
+        }
         if self.params.deletes_all {
             self.delete_all();
         }
