@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use proto::needs::Permission;
 use std::time::Duration;
 
+use crate::complete::{Want, with};
+use crate::exit::Failure;
 use crate::time::parse_duration;
 
 /// Runs a Compose file on a cluster of Docker hosts, or on this machine alone.
@@ -23,6 +25,13 @@ pub struct Args {
     pub command: Command,
 }
 
+impl Args {
+    /// What these words say, `ctl` itself first.
+    pub fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Args, clap::Error> {
+        Args::try_parse_from(words)
+    }
+}
+
 /// Which cluster to talk to.
 #[derive(Debug, Clone, Default, ClapArgs)]
 #[command(next_help_heading = "Cluster")]
@@ -32,6 +41,7 @@ pub struct Target {
     pub socket: Option<PathBuf>,
     /// Talk to the dev cluster of this name
     #[arg(long, global = true, value_name = "NAME", env = "WHERRY_DEV", hide_env_values = true)]
+    #[arg(add = with(Want::DevClusters))]
     pub cluster: Option<String>,
 }
 
@@ -41,7 +51,7 @@ pub enum Command {
     /// Run a one-node cluster on this machine
     #[command(after_help = DEV_HELP)]
     Dev(DevArgs),
-    /// Create or change a project from its Compose file; wait until it runs
+    /// Create or change a project from a Compose file; wait until it runs
     #[command(after_help = APPLY_HELP)]
     Apply(ApplyArgs),
     /// Judge a Compose file, key by key, without a server
@@ -59,8 +69,8 @@ pub enum Command {
     /// Show one thing in full
     #[command(after_help = DESCRIBE_HELP)]
     Describe(DescribeArgs),
-    /// Explain a service's state: what is, why, and what happens next
-    #[command(after_help = WHY_HELP)]
+    /// Explain a state: what is, why, and what happens next
+    #[command(after_help = WHY_HELP, override_usage = "ctl why [OPTIONS] [KIND] <NAME>")]
     Why(WhyArgs),
     /// Tell what happened, or what happens
     #[command(after_help = EVENTS_HELP)]
@@ -80,6 +90,9 @@ pub enum Command {
     /// Ask the cluster's DNS
     #[command(after_help = DNS_HELP)]
     Dns(DnsArgs),
+    /// Print what teaches a shell to complete ctl's words
+    #[command(after_help = COMPLETION_HELP)]
+    Completion(CompletionArgs),
     /// Show the versions of ctl and of the server
     Version(VersionArgs),
     #[command(hide = true)]
@@ -161,7 +174,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Clone, ClapArgs)]
 pub struct DevPlace {
     /// Name of the cluster: several may run at once [default: default]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = with(Want::DevClusters))]
     pub name: Option<String>,
     /// Docker Engine to use
     #[arg(long, value_name = "SOCKET", default_value = "unix:///var/run/docker.sock", env = "DOCKER_HOST")]
@@ -285,7 +298,7 @@ pub struct PlanArgs {
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub struct InProject {
     /// Only this project
-    #[arg(long, short, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME", add = with(Want::Projects))]
     pub project: Option<String>,
 }
 
@@ -349,6 +362,7 @@ pub struct GetArgs {
     #[arg(value_enum, hide_possible_values = true, value_name = "KIND")]
     pub kind: Kind,
     /// Only the one of this name
+    #[arg(add = with(Want::OfKind))]
     pub name: Option<String>,
     /// Where.
     #[command(flatten)]
@@ -379,6 +393,7 @@ impl GetArgs {
 #[derive(Debug, ClapArgs)]
 pub struct PsArgs {
     /// Only this service's tasks
+    #[arg(add = with(Want::Slots))]
     pub name: Option<String>,
     /// Where.
     #[command(flatten)]
@@ -401,6 +416,7 @@ pub struct DescribeArgs {
     #[arg(value_enum, hide_possible_values = true, value_name = "KIND")]
     pub kind: Kind,
     /// Its name, such as shop/web or shop/web.1
+    #[arg(add = with(Want::OfKind))]
     pub name: String,
     /// Where.
     #[command(flatten)]
@@ -410,17 +426,47 @@ pub struct DescribeArgs {
 /// `ctl why`.
 #[derive(Debug, ClapArgs)]
 pub struct WhyArgs {
-    /// [PROJECT/]SERVICE[.SLOT]
-    pub name: String,
+    /// A service, a slot, a project or a node; in front of it its kind, where two have one name
+    #[arg(required = true, num_args = 1..=2, value_name = "NAME", add = with(Want::Anything))]
+    pub words: Vec<String>,
     /// Where.
     #[command(flatten)]
     pub scope: InProject,
+}
+
+/// What can be asked why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyKind {
+    /// A service or a slot.
+    Service,
+    /// A project.
+    Project,
+    /// A node.
+    Node,
+}
+
+impl WhyArgs {
+    /// The kind, if one was named, and the name.
+    pub fn asked(&self) -> Result<(Option<WhyKind>, &str), Failure> {
+        match self.words.as_slice() {
+            [name] => Ok((None, name)),
+            [kind, name] => match kind.as_str() {
+                "service" | "svc" | "task" => Ok((Some(WhyKind::Service), name)),
+                "project" | "proj" => Ok((Some(WhyKind::Project), name)),
+                "node" | "no" => Ok((Some(WhyKind::Node), name)),
+                other => Err(Failure::usage(format!("`{other}` is no kind that can be asked why"))
+                    .hint("write service, project or node, or the name alone")),
+            },
+            _ => Err(Failure::usage("name one service, project or node")),
+        }
+    }
 }
 
 /// `ctl events`.
 #[derive(Debug, ClapArgs)]
 pub struct EventsArgs {
     /// Only about this and its parts: a service, a slot, a project or a node
+    #[arg(add = with(Want::Anything))]
     pub name: Option<String>,
     /// Where.
     #[command(flatten)]
@@ -443,7 +489,7 @@ pub struct EventsArgs {
 #[derive(Debug, ClapArgs)]
 pub struct LogsArgs {
     /// [PROJECT/]SERVICE[.SLOT]; several are interleaved
-    #[arg(required = true)]
+    #[arg(required = true, add = with(Want::Slots))]
     pub names: Vec<String>,
     /// Where.
     #[command(flatten)]
@@ -466,7 +512,7 @@ pub struct LogsArgs {
 #[derive(Debug, ClapArgs)]
 pub struct ScaleArgs {
     /// [PROJECT/]SERVICE=N
-    #[arg(required = true, value_name = "SERVICE=N")]
+    #[arg(required = true, value_name = "SERVICE=N", add = with(Want::Scaled))]
     pub changes: Vec<String>,
     /// Where.
     #[command(flatten)]
@@ -504,6 +550,7 @@ pub enum RolloutCommand {
 #[derive(Debug, ClapArgs)]
 pub struct RolloutShowArgs {
     /// [PROJECT/]SERVICE
+    #[arg(add = with(Want::Services))]
     pub service: String,
     /// Where.
     #[command(flatten)]
@@ -517,6 +564,7 @@ pub struct RolloutShowArgs {
 #[derive(Debug, ClapArgs)]
 pub struct RolloutUndoArgs {
     /// [PROJECT/]SERVICE
+    #[arg(add = with(Want::Services))]
     pub service: String,
     /// The release whose spec it gets [default: the last one in which it was another]
     #[arg(long, value_name = "N")]
@@ -533,6 +581,7 @@ pub struct RolloutUndoArgs {
 #[derive(Debug, ClapArgs)]
 pub struct RolloutSteerArgs {
     /// [PROJECT/]SERVICE
+    #[arg(add = with(Want::Services))]
     pub service: String,
     /// Where.
     #[command(flatten)]
@@ -557,6 +606,7 @@ pub struct DeleteArgs {
     #[arg(value_enum, hide_possible_values = true, required_unless_present = "file", requires = "name")]
     pub kind: Option<Deletable>,
     /// Its name
+    #[arg(add = with(Want::OfKind))]
     pub name: Option<String>,
     /// The project of this Compose file
     #[arg(long, short, value_name = "FILE", conflicts_with = "kind")]
@@ -616,6 +666,7 @@ pub enum RecordKind {
 #[derive(Debug, ClapArgs)]
 pub struct LookupArgs {
     /// web, web.shop, 1.web, _http._tcp.web, an address, or a name that ends in a dot
+    #[arg(add = with(Want::Services))]
     pub name: String,
     /// Where.
     #[command(flatten)]
@@ -624,8 +675,27 @@ pub struct LookupArgs {
     #[arg(long = "type", short = 't', value_enum, value_name = "TYPE", hide_possible_values = true)]
     pub kind: Option<RecordKind>,
     /// Node to ask [default: the first that is ready]
-    #[arg(long)]
+    #[arg(long, add = with(Want::Nodes))]
     pub node: Option<String>,
+}
+
+/// Shells that can be taught.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// bash, 4.4 or later.
+    Bash,
+    /// zsh.
+    Zsh,
+    /// fish.
+    Fish,
+}
+
+/// `ctl completion`.
+#[derive(Debug, ClapArgs)]
+pub struct CompletionArgs {
+    /// bash, zsh or fish
+    #[arg(value_enum, hide_possible_values = true)]
+    pub shell: Shell,
 }
 
 /// `ctl version`.
@@ -716,7 +786,9 @@ EXAMPLES
 const WHY_HELP: &str = "\
 EXAMPLES
   ctl why web                  the service as a whole
-  ctl why shop/web.2           its second container";
+  ctl why shop/web.2           its second container
+  ctl why shop                 a project: what is not as wanted, by service
+  ctl why node alpha           a node: how it is, what runs there, what cannot";
 
 const EVENTS_HELP: &str = "\
 EXAMPLES
@@ -760,3 +832,12 @@ EXAMPLES
   ctl dns lookup 1.web.shop
   ctl dns lookup _http._tcp.web
   ctl dns lookup example.com.";
+
+const COMPLETION_HELP: &str = "\
+EXAMPLES
+  source <(ctl completion bash)     in ~/.bashrc
+  source <(ctl completion zsh)      in ~/.zshrc, after compinit
+  ctl completion fish | source      in ~/.config/fish/config.fish
+
+Names of services, slots, projects and nodes come from the cluster that the
+words on the line lead to; without an answer there are none.";

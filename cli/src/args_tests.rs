@@ -4,7 +4,7 @@ use super::args::*;
 use clap::{CommandFactory, Parser};
 
 /// Every command whose help is shown, with the words that lead to it.
-const SHOWN: [&str; 23] = [
+const SHOWN: [&str; 24] = [
     "",
     "dev",
     "dev down",
@@ -27,6 +27,7 @@ const SHOWN: [&str; 23] = [
     "rollout resume",
     "dns",
     "dns lookup",
+    "completion",
     "version",
 ];
 
@@ -66,8 +67,22 @@ fn only_what_works_is_listed() {
     let listed: Vec<String> =
         Args::command().get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name().to_owned()).collect();
     let want = [
-        "dev", "apply", "check", "plan", "get", "ps", "describe", "why", "events", "logs", "scale", "rollout",
-        "delete", "dns", "version",
+        "dev",
+        "apply",
+        "check",
+        "plan",
+        "get",
+        "ps",
+        "describe",
+        "why",
+        "events",
+        "logs",
+        "scale",
+        "rollout",
+        "delete",
+        "dns",
+        "completion",
+        "version",
     ];
     assert_eq!(listed, want);
 }

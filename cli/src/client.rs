@@ -187,8 +187,7 @@ impl Client {
     }
 
     /// The state in words.
-    pub async fn why(&self, service: v1::ServiceKey, slot: Option<u32>) -> Result<v1::WhyResponse, CallError> {
-        let request = v1::WhyRequest { service: Some(service), slot };
+    pub async fn why(&self, request: v1::WhyRequest) -> Result<v1::WhyResponse, CallError> {
         self.read("asking why", request, async |mut c, r| c.why(r).await).await
     }
 

@@ -1,13 +1,14 @@
 //! ctl: what a person or a script types to run a Compose file on a cluster.
 //!
 //! `args` is the whole command line, `command/` has one file per verb, `manifest/` turns Compose into a spec, `client` is
-//! the operators' door, `output/` what is seen, `dev/` the one-node cluster: the only room that reaches server and agent.
+//! the operators' door, `output/` what is seen, `complete/` what Tab offers, `dev/` the one-node cluster: the only room that reaches server and agent.
 
 pub mod args;
 #[cfg(test)]
 mod args_tests;
 pub mod client;
 pub mod command;
+pub mod complete;
 pub mod dev;
 pub mod exit;
 pub mod intake;
@@ -19,6 +20,7 @@ pub mod session;
 pub mod time;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -31,6 +33,10 @@ use session::Session;
 
 /// Runs a command line, `ctl` itself first, and returns what the shell is to see.
 pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
+    let words: Vec<OsString> = words.collect();
+    if let Some(shell) = std::env::var_os(complete::ASKED).filter(|shell| !shell.is_empty()) {
+        return complete(&shell.to_string_lossy(), &words);
+    }
     let args = match Args::try_parse_from(words) {
         Ok(args) => args,
         Err(error) => return usage(&error),
@@ -43,13 +49,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     let exit = match Session::of_process(args.target.clone()) {
-        Ok(mut session) => {
-            let ended = runtime.block_on(Box::pin(run(&mut session, &args.command)));
-            ended.unwrap_or_else(|failure| {
-                report(&mut session.terminal, &failure);
-                failure.exit
-            })
-        }
+        Ok(mut session) => runtime.block_on(Box::pin(run_and_report(&mut session, &args.command))),
         Err(failure) => {
             report(&mut Terminal::of_process(), &failure);
             failure.exit
@@ -58,6 +58,15 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     // A thread may still be waiting for standard input: nobody waits for it.
     runtime.shutdown_background();
     exit.into()
+}
+
+/// One command to its end; a failure is said.
+pub async fn run_and_report(session: &mut Session, command: &Command) -> Exit {
+    let ended = run(session, command).await;
+    ended.unwrap_or_else(|failure| {
+        report(&mut session.terminal, &failure);
+        failure.exit
+    })
 }
 
 /// One command to its end.
@@ -79,6 +88,7 @@ pub async fn run(session: &mut Session, command: &Command) -> Result<Exit, Failu
         Command::Dns(args) => match &args.command {
             DnsCommand::Lookup(lookup) => command::dns::lookup(session, lookup).await,
         },
+        Command::Completion(args) => command::completion::run(session, args),
         Command::Version(args) => command::version::run(session, args).await,
         Command::Up(_) => Err(elsewhere("up", &["ctl apply", "ctl dev"])),
         Command::Down(_) => Err(elsewhere("down", &["ctl delete -f compose.yaml", "ctl dev down"])),
@@ -92,6 +102,13 @@ pub async fn run(session: &mut Session, command: &Command) -> Result<Exit, Failu
         Command::Build(_) => Err(elsewhere("build", &["ctl dev", "ctl apply"])),
         Command::Inspect(_) => Err(elsewhere("inspect", &["ctl describe service NAME", "ctl why NAME"])),
     }
+}
+
+/// Answers a shell in which Tab was pressed. What goes wrong then is not told: it would stand in the middle of a line.
+fn complete(shell: &str, words: &[OsString]) -> ExitCode {
+    let dir = std::env::current_dir().ok();
+    let written = complete::answer(shell, words, dir.as_deref()).and_then(|told| io::stdout().write_all(&told));
+    if written.is_ok() { Exit::Done.into() } else { Exit::Refused.into() }
 }
 
 /// The word of another program, with ours.
@@ -114,13 +131,13 @@ pub fn report(terminal: &mut Terminal, failure: &Failure) {
         return;
     }
     for place in &failure.places {
-        terminal.say(place);
+        terminal.say_wrapped("", place);
     }
-    terminal.say(&format!("{} {}", paint(BAD, "error:"), failure.message));
+    terminal.say_wrapped(&paint(BAD, "error: "), &failure.message);
     for line in &failure.detail {
-        terminal.say(&format!("  {line}"));
+        terminal.say_wrapped("  ", line);
     }
     for hint in &failure.hints {
-        terminal.say(&format!("{} {hint}", paint(BOLD, "hint:")));
+        terminal.say_wrapped(&paint(BOLD, "hint: "), hint);
     }
 }

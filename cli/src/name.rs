@@ -2,6 +2,8 @@
 //!
 //! Pure. Never guesses between two: it names the candidates instead.
 
+pub mod thing;
+
 use proto::names::TypedName;
 use proto::v1;
 

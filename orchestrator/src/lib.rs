@@ -4,6 +4,7 @@ pub mod api;
 pub mod dispatcher;
 pub mod engine;
 pub mod leader;
+pub mod listener;
 pub mod pki;
 pub mod program;
 pub mod raft;

@@ -376,7 +376,13 @@ async fn what_is_not_acceptable_names_the_field_and_changes_nothing() {
     let refusal: v1::Refusal = prost::Message::decode(trailer).expect("a refusal");
     assert_eq!(refusal.problems[0].field, "services.web.depends_on");
     assert!(!refusal.problems[0].hint.is_empty());
-    let missing = control.why(v1::WhyRequest { service: Some(key("web")), slot: None }).await.expect_err("unknown");
+    let of_service = v1::WhyRequest { service: Some(key("web")), ..Default::default() };
+    let of_project = v1::WhyRequest { project: "nothing".into(), ..Default::default() };
+    let of_node = v1::WhyRequest { node: "00000000000000ee".into(), ..Default::default() };
+    for unknown in [of_project, of_node] {
+        assert_eq!(control.why(unknown).await.expect_err("unknown").code(), tonic::Code::NotFound);
+    }
+    let missing = control.why(of_service).await.expect_err("unknown");
     assert_eq!(missing.code(), Code::NotFound);
     let snapshot = control.get_snapshot(v1::GetSnapshotRequest::default()).await.expect("read").into_inner();
     assert!(snapshot.projects.is_empty());

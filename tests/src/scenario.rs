@@ -138,6 +138,8 @@ impl World {
             ["services"] => self.services(),
             ["endpoints"] => self.endpoints(),
             ["why", name] => self.why(name),
+            ["why", "node", name] => self.why_node(name),
+            ["why", "project", name] => self.why_project(name),
             ["events", count] => self.events(parse(count)?),
             _ => Err("no such command".to_owned()),
         }
@@ -474,6 +476,21 @@ impl World {
     fn why(&mut self, name: &str) -> Done {
         let (key, slot) = key(name)?;
         let answer = explain::why(&self.state, &key, slot, Wall(self.now.0)).ok_or("no such service")?;
+        self.explained(answer)
+    }
+
+    fn why_node(&mut self, name: &str) -> Done {
+        let id = *self.nodes.get(name).ok_or("no such node")?;
+        let answer = explain::node::why(&self.state, id, Wall(self.now.0)).ok_or("no such node")?;
+        self.explained(answer)
+    }
+
+    fn why_project(&mut self, name: &str) -> Done {
+        let answer = explain::project::why(&self.state, &parse(name)?, Wall(self.now.0)).ok_or("no such project")?;
+        self.explained(answer)
+    }
+
+    fn explained(&mut self, answer: explain::Explanation) -> Done {
         let text = format!("now:   {}\ncause: {}\nnext:  {}", answer.now, answer.cause, answer.next);
         let text = self.readable(&text);
         self.say(text);

@@ -99,10 +99,7 @@ impl Page {
 }
 
 fn project(name: &str, snapshot: &v1::Snapshot) -> Result<Page, Failure> {
-    let known = || snapshot.projects.iter().map(|p| p.name.as_str());
-    let found = snapshot.projects.iter().find(|p| p.name == name);
-    let project = found
-        .ok_or_else(|| name::suggest(name::not_found("project", name), name, known(), "see `ctl get projects`"))?;
+    let project = name::thing::project(name, snapshot)?;
     let mut page = Page::default();
     page.field("Project", paint(BOLD, &project.name));
     page.state(&project.state);
@@ -219,13 +216,8 @@ fn task_page(task: &v1::Task, snapshot: &v1::Snapshot) -> Page {
 }
 
 fn node(name: &str, snapshot: &v1::Snapshot) -> Result<Page, Failure> {
-    let info = |n: &v1::Node| n.info.clone().unwrap_or_default();
-    let known: Vec<String> = snapshot.nodes.iter().map(|n| info(n).hostname).collect();
-    let found = snapshot.nodes.iter().find(|n| info(n).hostname == name || info(n).id == name);
-    let absent =
-        || name::suggest(name::not_found("node", name), name, known.iter().map(String::as_str), "see `ctl get nodes`");
-    let node = found.ok_or_else(absent)?;
-    let info = info(node);
+    let node = name::thing::node(name, snapshot)?;
+    let info = node.info.clone().unwrap_or_default();
     let (conditions, reserved) = (node.conditions.clone().unwrap_or_default(), node.reserved.unwrap_or_default());
     let mut page = Page::default();
     page.field("Node", format!("{} ({})", paint(BOLD, &info.hostname), info.id));
@@ -253,6 +245,7 @@ fn node(name: &str, snapshot: &v1::Snapshot) -> Result<Page, Failure> {
     part.tasks.retain(|t| t.node == info.id);
     page.section("Tasks", views::tasks(&part, false));
     page.events(snapshot, |subject| subject == info.id || subject == info.hostname);
+    page.next = Some(format!("why node {}", info.hostname));
     Ok(page)
 }
 

@@ -308,11 +308,22 @@ mod tests {
         message.to_vec().expect("encodes")
     }
 
+    /// A port that is free of both: one that UDP was given may be taken over TCP, so others are tried.
+    async fn one_port_of_both() -> (UdpSocket, tokio::net::TcpListener, SocketAddr) {
+        for _ in 0..1000 {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.expect("binds");
+            let server = udp.local_addr().expect("has an address");
+            match tokio::net::TcpListener::bind(server).await {
+                Ok(tcp) => return (udp, tcp, server),
+                Err(e) => assert_eq!(e.kind(), std::io::ErrorKind::AddrInUse, "{e}"),
+            }
+        }
+        panic!("no port of 1000 is free of both");
+    }
+
     #[tokio::test]
     async fn an_answer_cut_short_is_asked_for_over_tcp() {
-        let udp = UdpSocket::bind("127.0.0.1:0").await.expect("binds");
-        let server = udp.local_addr().expect("has an address");
-        let tcp = tokio::net::TcpListener::bind(server).await.expect("binds");
+        let (udp, tcp, server) = one_port_of_both().await;
         tokio::spawn(async move {
             let mut buffer = [0; 512];
             let (length, from) = udp.recv_from(&mut buffer).await.expect("a question");

@@ -135,7 +135,7 @@ async fn tell(
             say_missed(session, batch.missed, args.output.format)?;
         }
         for event in &batch.events {
-            let text = line(event, args.output.format);
+            let text = line(event, args.output.format, session.terminal.width.is_some());
             session.terminal.print(&text)?;
         }
         // What is old was chosen by the first request; a later one goes on behind it.
@@ -153,11 +153,11 @@ fn say_missed(session: &mut Session, missed: u64, form: Format) -> Result<(), Fa
     Ok(())
 }
 
-fn line(event: &v1::Event, form: Format) -> String {
+fn line(event: &v1::Event, form: Format, on_terminal: bool) -> String {
     match form {
         Format::Json => to_json_line(&json::Event::from(event)),
         Format::Yaml => format!("---\n{}", to_yaml(&json::Event::from(event))),
         Format::Name => format!("{}\n", event.subject),
-        Format::Table | Format::Wide => views::event_line(event, form == Format::Wide),
+        Format::Table | Format::Wide => views::event_line(event, form == Format::Wide, on_terminal),
     }
 }

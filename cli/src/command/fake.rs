@@ -93,13 +93,8 @@ impl World {
     /// Runs a command line, reporting a failure as `main` does; returns the exit code.
     pub async fn ctl(&mut self, line: &str) -> u8 {
         let words = std::iter::once("ctl").chain(line.split_whitespace());
-        let args = <crate::args::Args as clap::Parser>::try_parse_from(words).expect("is a command line");
-        let ended = crate::run(&mut self.session, &args.command).await;
-        let exit = ended.unwrap_or_else(|failure| {
-            crate::report(&mut self.session.terminal, &failure);
-            failure.exit
-        });
-        exit.code()
+        let args = crate::args::Args::of_words(words).expect("is a command line");
+        crate::run_and_report(&mut self.session, &args.command).await.code()
     }
 
     pub fn script<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod check;
+pub mod completion;
 pub mod delete;
 pub mod describe;
 pub mod dev;
@@ -23,8 +24,6 @@ mod check_tests;
 mod events_tests;
 #[cfg(test)]
 pub(crate) mod fake;
-#[cfg(test)]
-mod golden;
 #[cfg(test)]
 mod plan_tests;
 #[cfg(test)]

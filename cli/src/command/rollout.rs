@@ -59,6 +59,14 @@ async fn status(session: &mut Session, args: &RolloutShowArgs) -> Result<Exit, F
         Format::Table | Format::Wide => status_text(&snapshot, &service, session.terminal.width),
     };
     session.terminal.print(&text)?;
+    if matches!(args.output.format, Format::Table | Format::Wide) {
+        let (ctl, name) = (session.ctl(), full(&service.key.clone().unwrap_or_default()));
+        let more = match service.rollout.as_ref().map_or("", |r| r.state.as_str()) {
+            "" | "done" | "rolled-back" => format!("rollout history {name}"),
+            _ => format!("why {name}"),
+        };
+        session.terminal.say(&format!("\n{} {ctl} {more}", paint(DIM, "more:")));
+    }
     Ok(Exit::Done)
 }
 
@@ -137,7 +145,7 @@ fn releases(answer: &v1::GetHistoryResponse) -> Table {
             release.number.to_string().into(),
             age_since(answer.at_unix_ms, release.at_unix_ms).into(),
             release.what.as_str().into(),
-            release.image.as_str().into(),
+            Cell::image(&release.image),
             release.replicas.to_string().into(),
             Cell::state(&release.outcome),
             release.cause.as_str().into(),

@@ -216,9 +216,12 @@ pub fn conclude(session: &mut Session, ended: Ended, timeout: Duration, what: &s
                 "" => format!("{}: {} {}", l.name, l.state, l.count),
                 reason => format!("{}: {} {}: {reason}", l.name, l.state, l.count),
             });
+            // What is waited for is a kind and a name, as `ctl why` takes them; of a deletion there is nothing to explain.
+            let is_thing = what.starts_with("project ") || what.starts_with("service ");
+            let see = if is_thing { format!("why {what}") } else { "ps".to_owned() };
             Err(Failure::new(Exit::TimedOut, message)
                 .lines(detail)
-                .hint(format!("the cluster goes on with it: see `{ctl} ps`; wait longer with --timeout")))
+                .hint(format!("the cluster goes on with it: see `{ctl} {see}`; wait longer with --timeout")))
         }
         Ended::Failed(troubles) => Err(failed(&ctl, &troubles)),
         Ended::RolledBack(taken) => Err(rolled_back(&ctl, &taken)),

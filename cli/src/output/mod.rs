@@ -108,6 +108,24 @@ impl Terminal {
         self.whisper(&format!("{text}\n"));
     }
 
+    /// A diagnostic, broken between words where stdout is a terminal; what follows a line's first part stands below its
+    /// text, or further in where nothing stands before it. A container's own words stay as they are.
+    pub fn say_wrapped(&mut self, head: &str, text: &str) {
+        for line in text.trim_end().lines() {
+            let words = line.trim_start();
+            let blanks = line.len() - words.len();
+            let indent = table::seen(head) + blanks;
+            let below = if head.trim().is_empty() { indent + 2 } else { indent };
+            let width = self.width.filter(|_| !words.starts_with('|')).map(|width| width.saturating_sub(below));
+            for (number, part) in table::wrap(words, width).iter().enumerate() {
+                match number {
+                    0 => self.say(&format!("{head}{:blanks$}{part}", "")),
+                    _ => self.say(&format!("{:below$}{part}", "")),
+                }
+            }
+        }
+    }
+
     /// Progress or a diagnostic, as is.
     pub fn whisper(&mut self, text: &str) {
         let _ = self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush());

@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 use proto::v1;
 
 use super::style::{BAD, BOLD, DIM, GOOD, MOVING, PLAIN, paint};
-use super::table::{cut, one_line};
+use super::table::{cut, one_line, wrap};
 use crate::name::{full, plural};
 use anstyle::Style;
+use unicode_width::UnicodeWidthStr;
 
 /// Steps shown unless all are asked for; the widest change that others are aligned with.
 const STEPS_SHOWN: usize = 30;
 const ALIGNED: usize = 48;
+/// What stands around a step and its reason on one line.
+const STEP_COLUMNS: usize = 8;
 /// Changes of other projects that are named.
 const ELSEWHERE_SHOWN: usize = 3;
 /// Of a service that is new only what one looks at first is told.
@@ -109,6 +112,9 @@ impl Page {
         let limit = if self.shown == Shown::Whole { usize::MAX } else { STEPS_SHOWN };
         let shown = &all[..all.len().min(limit)];
         let width = shown.iter().map(|c| c.change.len()).filter(|w| *w <= ALIGNED).max().unwrap_or(0);
+        // A reason that is cut explains nothing: where one does not fit, all stand below what they are about.
+        let widest = shown.iter().map(|c| c.change.width().max(width) + c.reason.width()).max().unwrap_or(0);
+        let is_narrow = matches!(self.shown, Shown::Within(Some(columns)) if STEP_COLUMNS + widest > columns);
         for (index, change) in shown.iter().enumerate() {
             if index == 0 && !now.is_empty() {
                 self.heading("at once");
@@ -116,7 +122,12 @@ impl Page {
             if index == now.len() {
                 self.heading(if now.is_empty() { "later" } else { "then, as each step succeeds" });
             }
-            self.line(PLAIN, &format!("  {:>2}  {:width$}  {}", change.step, change.change, change.reason));
+            if is_narrow {
+                self.line(PLAIN, &format!("  {:>2}  {}", change.step, change.change));
+                self.reason(&change.reason);
+            } else {
+                self.line(PLAIN, &format!("  {:>2}  {:width$}  {}", change.step, change.change, change.reason));
+            }
         }
         if shown.len() < all.len() {
             self.line(DIM, &format!("      and {} more; -o wide shows all", all.len() - shown.len()));
@@ -124,6 +135,14 @@ impl Page {
             self.line(DIM, "      and so on: further steps are not foreseen");
         }
         self.elsewhere(&elsewhere);
+    }
+
+    fn reason(&mut self, reason: &str) {
+        const MARGIN: usize = 8;
+        let Shown::Within(Some(columns)) = self.shown else { return };
+        for line in wrap(&one_line(reason), Some(columns.saturating_sub(MARGIN))) {
+            self.line(DIM, &format!("{:MARGIN$}{line}", ""));
+        }
     }
 
     fn elsewhere(&mut self, changes: &[&v1::PlannedChange]) {

@@ -16,13 +16,20 @@ const NARROWEST: usize = 6;
 pub struct Cell {
     text: String,
     style: Style,
+    /// What tells one from another stands at its end: that is cut last.
+    by_end: bool,
 }
 
 impl Cell {
     /// A coloured field.
     pub fn styled(text: impl Into<String>, style: Style) -> Cell {
         let text: String = text.into();
-        Cell { text: one_line(&text), style }
+        Cell { text: one_line(&text), style, by_end: false }
+    }
+
+    /// An image's reference, whose tag is what one looks for.
+    pub fn image(reference: &str) -> Cell {
+        Cell { by_end: true, ..Cell::styled(reference, PLAIN) }
     }
 
     /// A state's word in its colour.
@@ -103,7 +110,7 @@ fn render_row(cells: &[&Cell], widths: &[usize]) -> String {
     let last = cells.iter().rposition(|cell| !cell.text.is_empty()).unwrap_or(0);
     let mut line = String::new();
     for (at, (cell, width)) in cells.iter().zip(widths).enumerate().take(last + 1) {
-        let text = cut(&cell.text, *width);
+        let text = if cell.by_end { cut_front(&cell.text, *width) } else { cut(&cell.text, *width) };
         let padding = if at == last { 0 } else { width - text.width() + GAP };
         line.push_str(&paint(cell.style, &text));
         line.extend(std::iter::repeat_n(' ', padding));
@@ -128,6 +135,33 @@ pub fn cut(text: &str, width: usize) -> String {
     }
     out.push('…');
     out
+}
+
+/// The end of the text in at most `width` columns, `…` standing for what was cut.
+fn cut_front(text: &str, width: usize) -> String {
+    let backwards = |text: &str| text.chars().rev().collect::<String>();
+    backwards(&cut(&backwards(text), width))
+}
+
+/// The text in lines of at most `width` columns, broken between words; a longer word has a line of its own.
+pub fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
+    let Some(width) = width else { return vec![text.to_owned()] };
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.width() + 1 + word.width() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// Columns that a text takes, without its colours.
+pub fn seen(text: &str) -> usize {
+    anstream::adapter::strip_str(text).to_string().width()
 }
 
 /// Text from elsewhere made safe for one line: no line ends, no escape sequences.
@@ -195,6 +229,15 @@ shop/api.1  failed  shop/api:2  image `shop/api:2` c…
     fn width_is_what_is_seen() {
         assert_eq!(cut("日本語テキスト", 7), "日本語…");
         assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut_front("wherry/shop:next", 8), "…op:next");
+        assert_eq!(cut_front("abc", 3), "abc");
+    }
+
+    #[test]
+    fn sentences_are_broken_between_words() {
+        assert_eq!(wrap("it is placed as soon", Some(9)), ["it is", "placed as", "soon"]);
+        assert_eq!(wrap("incomprehensible to", Some(5)), ["incomprehensible", "to"]);
+        assert_eq!(wrap("it is placed", None), ["it is placed"]);
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub fn services(snapshot: &v1::Snapshot, wide: bool) -> Table {
             full(&key).into(),
             Cell::state(&s.state),
             ready_cell(s),
-            s.image.as_str().into(),
+            Cell::image(&s.image),
             ports_text(s).into(),
             only(wide, s.generation.to_string()),
             only(wide, format!("{}/{}", s.current, s.replicas)),
@@ -211,12 +211,19 @@ pub fn events(snapshot: &v1::Snapshot, wide: bool) -> Table {
 }
 
 /// One event as a line of a stream: when, about what, what, and why.
-pub fn event_line(event: &v1::Event, wide: bool) -> String {
+pub fn event_line(event: &v1::Event, wide: bool, on_terminal: bool) -> String {
+    const SECONDS: std::ops::Range<usize> = 11..19;
     let moment = rfc3339(event.at_unix_ms).unwrap_or_default();
+    // While one watches, the time of day is enough, and the line fits.
+    let moment = match moment.get(SECONDS).filter(|_| on_terminal && !wide) {
+        Some(of_day) => format!("{of_day}Z"),
+        None => moment,
+    };
+    let column = if on_terminal { 16 } else { 20 };
     let number = if wide { format!("{:>6}  ", event.number) } else { String::new() };
     let (subject, message) = (one_line(&event.subject), one_line(&event.message));
     let kind = style::paint(event_style(&event.kind), &format!("{:16}", one_line(&event.kind)));
-    let line = format!("{number}{}  {subject:20}  {kind}  {message}", style::paint(style::DIM, &moment));
+    let line = format!("{number}{}  {subject:column$}  {kind}  {message}", style::paint(style::DIM, &moment));
     format!("{}\n", line.trim_end())
 }
 

@@ -74,9 +74,23 @@ impl Api {
     }
 
     pub(super) fn explain(&self, request: v1::WhyRequest) -> Result<v1::WhyResponse, Status> {
-        let key: ServiceKey = required("service", request.service).map_err(invalid)?;
-        let answer = explain::why(&self.present(), &key, request.slot.map(Slot), self.clock.wall());
-        let answer = answer.ok_or_else(|| Status::not_found(format!("service `{key}` does not exist")))?;
+        let (state, wall) = (self.present(), self.clock.wall());
+        let (what, answer) = match (request.project.as_str(), request.node.as_str()) {
+            ("", "") => {
+                let key: ServiceKey = required("service", request.service).map_err(invalid)?;
+                let answer = explain::why(&state, &key, request.slot.map(Slot), wall);
+                (format!("service `{key}`"), answer)
+            }
+            (project, "") => {
+                let name = parsed("project", project).map_err(invalid)?;
+                (format!("project `{project}`"), explain::project::why(&state, &name, wall))
+            }
+            (_, node) => {
+                let id = parsed("node", node).map_err(invalid)?;
+                (format!("node `{node}`"), explain::node::why(&state, id, wall))
+            }
+        };
+        let answer = answer.ok_or_else(|| Status::not_found(format!("{what} does not exist")))?;
         Ok(v1::WhyResponse { now: answer.now, cause: answer.cause, next: answer.next, detail: answer.detail })
     }
 }

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use crate::engine::State;
 use crate::engine::explain;
-use crate::engine::model::{Node, Project, Reachability, Service, Task, Volume};
+use crate::engine::model::{Node, Project, Service, Task, Volume};
 use crate::engine::placement::Ledger;
 
 /// What a server says of itself.
@@ -51,7 +51,7 @@ pub(super) fn snapshot(
 fn project_view(state: &State, project: &Project) -> v1::Project {
     v1::Project {
         name: project.name.to_string(),
-        state: explain::project(state, project).state.to_owned(),
+        state: explain::project::judge(state, project).state.to_owned(),
         release: project.release,
         applied_at_unix_ms: project.applied_at.0,
         services: u32::try_from(state.services_of(&project.name).count()).unwrap_or(u32::MAX),
@@ -137,21 +137,17 @@ fn task_view(state: &State, service: &Service, task: &Task) -> v1::Task {
 
 fn node_view(node: &Node, ledger: &Ledger) -> v1::Node {
     let id: NodeId = node.info.id;
-    let (word, reason) = match node.reachability {
-        Reachability::Down { .. } => ("down", "silent for longer than its lease".to_owned()),
-        Reachability::Up if node.conditions.engine_problem.is_empty() => ("ready", String::new()),
-        Reachability::Up => ("degraded", node.conditions.engine_problem.clone()),
-    };
+    let judged = explain::node::judge(node);
     let reserved: Reservations = ledger.reserved(id);
     v1::Node {
         info: Some((&node.info).into()),
-        state: word.to_owned(),
+        state: judged.state.to_owned(),
         subnet: format!("{}/{}", node.network.subnet, node.network.prefix),
         gateway: node.network.gateway.to_string(),
         conditions: Some((&node.conditions).into()),
         tasks: ledger.tasks(id),
         reserved: Some((&reserved).into()),
-        reason,
+        reason: judged.reason,
     }
 }
 

@@ -8,12 +8,14 @@ use proto::node::ForwardStatus;
 use proto::spec::DependencyCondition;
 use proto::task_state::{Health, Phase, TaskStatus};
 
-use super::model::{Service, Task};
+use super::model::{Node, Service, Task};
 use super::placement::{self, Ledger};
 use super::reconcile::blocking_gates;
 use super::state::State;
 use super::state::apply::exit_words;
 
+pub mod node;
+pub mod project;
 pub mod rollout;
 mod unplaced;
 mod why;
@@ -41,6 +43,9 @@ pub struct Explanation {
     /// Last log lines, counts of nodes per filter.
     pub detail: Vec<String>,
 }
+
+/// What follows where nothing has to.
+const AS_ASKED: &str = "nothing; it is as asked";
 
 fn word(state: &'static str, reason: impl Into<String>) -> Judgement {
     Judgement { state, reason: reason.into() }
@@ -253,44 +258,15 @@ pub fn gate_words(state: &State, service: &Service) -> String {
     waits.join("; ")
 }
 
+/// A published port that the node could not bind, if there is one.
+fn port_problem_of(node: &Node) -> Option<&ForwardStatus> {
+    node.conditions.forwards.iter().find(|f| !f.problem.is_empty())
+}
+
 /// A published port of the service that no node could bind, if there is one.
 pub fn port_problem<'a>(state: &'a State, key: &ServiceKey) -> Option<&'a ForwardStatus> {
     let up = state.nodes().filter(|n| n.is_up());
     up.flat_map(|n| n.conditions.forwards.iter()).find(|f| f.service == *key && !f.problem.is_empty())
-}
-
-/// A project in a word: that of its worst service.
-pub fn project(state: &State, project: &super::model::Project) -> Judgement {
-    if project.deletion.is_some() {
-        return word("deleting", "its services are being removed");
-    }
-    const ORDER: [&str; 10] = [
-        "failed",
-        "degraded",
-        "paused",
-        "rolling-back",
-        "deleting",
-        "updating",
-        "waiting",
-        "starting",
-        "running",
-        "complete",
-    ];
-    let rank = |w: &str| ORDER.iter().position(|o| *o == w).unwrap_or(ORDER.len());
-    let worst = state.services_of(&project.name).map(|s| (service(state, s), s)).min_by_key(|(j, _)| rank(j.state));
-    match worst {
-        None => word("running", ""),
-        Some((judged, s)) => {
-            let reason =
-                if judged.reason.is_empty() { String::new() } else { format!("{}: {}", s.key.service, judged.reason) };
-            let name = match judged.state {
-                "waiting" | "updating" => "starting",
-                "failed" | "paused" | "rolling-back" => "degraded",
-                other => other,
-            };
-            word(name, reason)
-        }
-    }
 }
 
 /// `850ms`, `12s`, `5m12s`, `3h5m`, `2d4h`.

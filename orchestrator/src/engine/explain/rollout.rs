@@ -5,6 +5,7 @@
 use proto::id::Slot;
 use proto::revision::Wall;
 
+use super::why::ago;
 use super::{Explanation, Judgement, counts, span, word};
 use crate::engine::model::{Rollout, RolloutState, Service};
 use crate::engine::reconcile::{SlotProgress, progress, slot_order};
@@ -51,7 +52,7 @@ pub(super) fn why(state: &State, service: &Service, wall: Wall) -> Option<Explan
     let cause = match (&rollout.state, &rollout.back) {
         (RolloutState::Paused { cause }, _) => format!("the rollout of release {} is paused: {cause}", rollout.release),
         (RolloutState::Failed { cause }, _) => format!("the rollout of release {} failed: {cause}", rollout.release),
-        (_, Some(back)) => format!("release {} was taken back to {} {began}: {}", back.of, back.to, back.cause),
+        (_, Some(back)) => format!("release {} was taken back to {}, {began}: {}", back.of, back.to, back.cause),
         (_, None) => format!("release {} began to replace its containers {began}; {}", rollout.release, judged.reason),
     };
     let next = next(state, service, rollout);
@@ -111,11 +112,4 @@ pub fn failures(service: &Service, rollout: &Rollout) -> Vec<String> {
         lines.extend(back.log.iter().map(|line| format!("log | {line}")));
     }
     lines
-}
-
-fn ago(at: Wall, now: Wall) -> String {
-    match now.0.saturating_sub(at.0) {
-        0..1000 => "just now".to_owned(),
-        ms => format!("{} ago", span(ms)),
-    }
 }

@@ -8,17 +8,18 @@ use proto::spec::{DependencyCondition, RestartPolicy};
 use proto::task_state::{Phase, TaskStatus};
 
 use super::unplaced::{self, NoNode};
-use super::{Explanation, Judgement, blocking_gates, counts, gate_words, port_problem, service as judge_service, span};
+use super::{
+    AS_ASKED, Explanation, Judgement, blocking_gates, counts, gate_words, port_problem, service as judge_service, span,
+};
 use crate::engine::model::{Event, Service, Task};
 use crate::engine::reconcile::slot_order;
 use crate::engine::state::State;
 
-const AS_ASKED: &str = "nothing; it is as asked";
-
 /// The answer of `ctl why` for a service, or one slot of it. `wall`: for spans in words.
 pub fn why(state: &State, key: &ServiceKey, slot: Option<Slot>, wall: Wall) -> Option<Explanation> {
     let service = state.service(key)?;
-    let explained = of_what_is_known(state, service, slot, wall);
+    let explained =
+        if service.removing { of_removed(state, service) } else { of_what_is_known(state, service, slot, wall) };
     Some(match silent_engine(state, service, slot) {
         Some((host, problem)) => Explanation {
             cause: format!("the Docker Engine of {host} cannot be used: {problem}; what is told here was seen before"),
@@ -51,6 +52,23 @@ fn of_what_is_known(state: &State, service: &Service, slot: Option<Slot>, wall: 
     match task {
         Some(task) => of_task(state, service, task, wall),
         None => of_empty_slot(state, service, slot, &alike),
+    }
+}
+
+/// It goes, whatever else is to be said of it.
+fn of_removed(state: &State, service: &Service) -> Explanation {
+    let left: Vec<_> = state.tasks_of(&service.key).collect();
+    let grace_max = left.iter().map(|t| t.container.stop_grace_ms).max();
+    Explanation {
+        now: format!("{} is being removed, {} of its tasks left", service.key, left.len()),
+        cause: format!("it was deleted or pruned; {}", super::removing_reason(state, service)),
+        next: match grace_max {
+            Some(grace) => {
+                format!("what has not ended {} after the signal is killed; then it is forgotten", span(grace))
+            }
+            None => "it is forgotten".to_owned(),
+        },
+        detail: Vec::new(),
     }
 }
 
@@ -121,7 +139,11 @@ fn of_task(state: &State, service: &Service, of: &Task, wall: Wall) -> Explanati
     let is_replaced = judged.state == "lost" && !of.has_local_volume();
     let elsewhere = is_replaced.then(|| NoNode::judge(state, service, Some(of.node)));
     let why_not_elsewhere = elsewhere.filter(|n| n.fit == 0).map(|n| n.by_filter()).unwrap_or_default();
-    let start = if status.incarnation > 1 { format!(" (start {})", status.incarnation) } else { String::new() };
+    let start = if status.incarnation > 1 && status.started_at.is_some() {
+        format!(" (start {})", status.incarnation)
+    } else {
+        String::new()
+    };
     Explanation {
         now: format!("{}.{} is {} on {node}{since}{start}", service.key, of.slot, judged.state),
         cause: cause(state, of, &judged, wall),
@@ -268,7 +290,7 @@ fn held_by(state: &State, service: &Service) -> Vec<String> {
     lines
 }
 
-fn ago(at: Wall, now: Wall) -> String {
+pub(super) fn ago(at: Wall, now: Wall) -> String {
     match now.0.saturating_sub(at.0) {
         0..1000 => "just now".to_owned(),
         ms => format!("{} ago", span(ms)),

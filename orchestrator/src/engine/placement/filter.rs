@@ -291,7 +291,9 @@ impl fmt::Display for Written<'_> {
     }
 }
 
-struct Cpus(u64);
+/// Thousandths of a processor, as people read them.
+#[derive(Debug)]
+pub struct Cpus(pub u64);
 
 impl fmt::Display for Cpus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -303,7 +305,9 @@ impl fmt::Display for Cpus {
     }
 }
 
-struct Bytes(u64);
+/// Bytes, as people read them.
+#[derive(Debug)]
+pub struct Bytes(pub u64);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
