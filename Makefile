@@ -1,6 +1,6 @@
 # One way to run things, the same for a person and for CI.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart images dist test lint fmt bench sim mutants leftovers-before leftovers-after clean-check update-load upgrade-check
+.PHONY: help quickstart images dist test lint fmt bench sim mutants fuzz leftovers-before leftovers-after clean-check update-load upgrade-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ lint: ## format and lints, as strict as CI
 fmt: ## format the code
 	cargo fmt --all
 
-bench: ## measure, each figure beside what it is judged by; PARTS="engine log restart replicas names idle"
+bench: ## measure, each figure beside what it is judged by; PARTS="engine log doors restart replicas names idle"
 	@packaging/bench $(PARTS)
 
 leftovers-before: ## note the state of this machine
@@ -45,6 +45,9 @@ upgrade-check: ## does today's build take over from an earlier one without resta
 
 sim: ## 10 000 simulated clusters with faults; a seed is a bug report
 	cargo run -p tests --bin sim -- --seeds 10000
+
+fuzz: ## 10 000 000 strange inputs for each parser; TARGET=dns for one, COUNT=1000000 for fewer
+	@packaging/fuzz $(TARGET)
 
 mutants: ## break one rule of the engines at a time: the simulator must notice each
 	@tests/mutants/run

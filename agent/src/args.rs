@@ -4,6 +4,7 @@ use clap::Parser;
 use proto::needs::Permission;
 use std::path::PathBuf;
 
+use crate::identity::Join;
 use crate::node::Config;
 use crate::pulse::Pulse;
 use crate::session::Door;
@@ -15,6 +16,7 @@ use crate::session::Door;
     version,
     after_help = "Examples:
   agent --data-dir /var/lib/wherry/agent --server-socket /run/wherry/agents.sock
+  agent --join 10.0.0.1:7421 --token-file /root/token    on another host
   agent --data-dir ./node --server-socket ./agents.sock --label disk=ssd
 
 Containers keep running when the agent ends; the next one adopts them."
@@ -23,9 +25,21 @@ pub struct Args {
     /// Directory for what survives a restart (0700); one agent at a time
     #[arg(long, value_name = "DIR", env = "WHERRY_DATA_DIR", default_value = "/var/lib/wherry/agent")]
     pub data_dir: PathBuf,
-    /// Unix socket of the server's door for agents
-    #[arg(long, value_name = "PATH", env = "WHERRY_SERVER_SOCKET")]
-    pub server_socket: PathBuf,
+    /// Unix socket of the server's door for agents, on the server's own host
+    #[arg(long, value_name = "PATH", env = "WHERRY_SERVER_SOCKET", required_unless_present = "join")]
+    pub server_socket: Option<PathBuf>,
+    /// Servers on other hosts, separated by commas; once the node is known, the token is not read again
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "WHERRY_JOIN",
+        value_delimiter = ',',
+        conflicts_with = "server_socket"
+    )]
+    pub join: Vec<String>,
+    /// File with the join token that `ctl token create agent` printed [default: the variable WHERRY_TOKEN]
+    #[arg(long, value_name = "FILE", env = "WHERRY_TOKEN_FILE", requires = "join")]
+    pub token_file: Option<PathBuf>,
     /// The Docker Engine
     #[arg(long, value_name = "URL", env = "DOCKER_HOST", default_value = "unix:///var/run/docker.sock")]
     pub docker: String,
@@ -40,9 +54,13 @@ pub struct Args {
 
 impl From<Args> for Config {
     fn from(args: Args) -> Config {
+        let door = match args.server_socket {
+            Some(path) => Door::Unix(path),
+            None => Door::Join(Join { servers: args.join, token_file: args.token_file }),
+        };
         Config {
             data_dir: args.data_dir,
-            door: Door::Unix(args.server_socket),
+            door,
             docker: args.docker,
             labels: args.labels.into_iter().collect(),
             allow: args.allow.into_iter().collect(),
@@ -70,6 +88,11 @@ mod tests {
         assert_eq!(config.labels["disk"], "ssd");
         assert!(config.allow.is_empty(), "nothing is allowed unless it is said");
         assert!(Args::try_parse_from(["agent", "--server-socket", "/s", "--label", "disk"]).is_err());
+        let args = Args::parse_from(["agent", "--join", "a:1,b:2", "--token-file", "/t"]);
+        let join = Join { servers: vec!["a:1".into(), "b:2".into()], token_file: Some("/t".into()) };
+        assert_eq!(Config::from(args).door, Door::Join(join));
+        assert!(Args::try_parse_from(["agent"]).is_err(), "no server is named");
+        assert!(Args::try_parse_from(["agent", "--server-socket", "/s", "--join", "a:1"]).is_err());
         let args = Args::parse_from(["agent", "--server-socket", "/s", "--allow", "privileged,host-pid"]);
         assert_eq!(Config::from(args).allow, [Permission::Privileged, Permission::HostPid].into());
         assert!(Args::try_parse_from(["agent", "--server-socket", "/s", "--allow", "root"]).is_err());

@@ -170,6 +170,35 @@ impl Ledger {
         self.save("endpoints.json", table)
     }
 
+    /// The private key as it was kept.
+    pub fn key(&self) -> Result<Option<Vec<u8>>, LedgerError> {
+        self.bytes("identity.key")
+    }
+
+    /// Keeps the private key, for its owner alone.
+    pub fn keep_key(&self, pkcs8: &[u8]) -> Result<(), LedgerError> {
+        self.replace("identity.key", pkcs8)
+    }
+
+    /// The identity as it was kept.
+    pub fn identity(&self) -> Result<Option<Vec<u8>>, LedgerError> {
+        self.bytes("identity.json")
+    }
+
+    /// Keeps the identity, for its owner alone.
+    pub fn keep_identity(&self, bytes: &[u8]) -> Result<(), LedgerError> {
+        self.replace("identity.json", bytes)
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, LedgerError> {
+        let path = self.dir.join(name);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(LedgerError::Disk { what: "read", path, cause }),
+        }
+    }
+
     fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<(), LedgerError> {
         let body =
             serde_json::to_vec(value).map_err(|cause| LedgerError::Encode { path: self.dir.join(name), cause })?;

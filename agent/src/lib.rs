@@ -9,6 +9,7 @@ pub mod dns;
 pub mod engine;
 pub mod files;
 pub mod fingerprint;
+pub mod identity;
 pub mod ledger;
 pub mod log_streams;
 pub mod network;

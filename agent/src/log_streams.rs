@@ -6,26 +6,25 @@ use futures_util::{Stream, StreamExt, stream};
 use proto::id::TaskId;
 use proto::revision::Wall;
 use proto::v1;
-use proto::v1::agents_client::AgentsClient;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use crate::runtime::{ContainerRuntime, LogChunk, LogQuery};
+use crate::session::Link;
 
 /// The streams that are open.
 #[derive(Debug)]
 pub struct LogStreams {
     runtime: Arc<dyn ContainerRuntime>,
-    client: AgentsClient<Channel>,
+    link: Link,
     open: BTreeMap<u64, CancellationToken>,
 }
 
 impl LogStreams {
     /// None are open yet.
-    pub fn new(runtime: Arc<dyn ContainerRuntime>, client: AgentsClient<Channel>) -> LogStreams {
-        LogStreams { runtime, client, open: BTreeMap::new() }
+    pub fn new(runtime: Arc<dyn ContainerRuntime>, link: Link) -> LogStreams {
+        LogStreams { runtime, link, open: BTreeMap::new() }
     }
 
     /// The server wants a task's log. `containers`: container and source of each task.
@@ -34,7 +33,7 @@ impl LogStreams {
         let stop = CancellationToken::new();
         self.open.insert(request.stream, stop.clone());
         let found = containers.get(&TaskId(request.task)).cloned();
-        let (runtime, mut client) = (Arc::clone(&self.runtime), self.client.clone());
+        let (runtime, mut client) = (Arc::clone(&self.runtime), self.link.client());
         tokio::spawn(async move {
             let parts = parts(runtime, request, found).await.take_until(stop.clone().cancelled_owned());
             if let Err(status) = client.push_log(parts).await {

@@ -26,6 +26,7 @@ use crate::dns::upstream::{OwnServers, Resolvers};
 use crate::dns::zone::{OwnEndpoint, OwnView, Zone};
 use crate::engine::Memory;
 use crate::files::{self, Files, FilesError};
+use crate::identity::{self, IdentityError};
 use crate::ledger::{Kept, Ledger, LedgerError};
 use crate::log_streams::LogStreams;
 use crate::network::forwarder::Forwarder;
@@ -33,7 +34,7 @@ use crate::pulse::Pulse;
 use crate::reporter::Reporter;
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::{ContainerRuntime, Identity, RuntimeError, SeenState};
-use crate::session::{Door, ServerBlobs, Session};
+use crate::session::{Door, Link, ServerBlobs, Session};
 use crate::worker::{self, Parts, View};
 
 /// Time after which a resolver or a table that could not be bound or kept is tried again.
@@ -68,6 +69,9 @@ pub enum AgentError {
     /// Its files.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// Who it is.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// Its engine.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -91,8 +95,14 @@ pub async fn run_on(
     let set = ledger.assignments()?.whole().map(Arc::new);
     let table = ledger.endpoints()?.whole().unwrap_or_default();
     let memory = remembered(&ledger, set.as_deref(), table.highest_incarnation(node), clock)?;
-    let client = config.door.client();
-    let blobs = Arc::new(ServerBlobs { client: client.clone(), node });
+    let (link, known) = match &config.door {
+        Door::Unix(path) => (Link::Unix(path.clone()), None),
+        Door::Join(join) => {
+            let known = identity::establish(join, &ledger, node, &stop).await?;
+            (known.link(), Some(known))
+        }
+    };
+    let blobs = Arc::new(ServerBlobs { link: link.clone(), node });
     let files = Arc::new(Files::open(&config.data_dir, blobs)?);
     tracing::info!(%node, tasks = set.as_ref().map_or(0, |s| s.tasks.len()), "the node starts");
 
@@ -116,9 +126,9 @@ pub async fn run_on(
     rooms.spawn(Forwarder::run(wanted_seen, zone_seen, forwards, stop.clone()));
     rooms.spawn(until(stop.clone(), keep_conditions(view_seen.clone(), forwards_seen, names_problem_seen, conditions)));
     rooms.spawn(until(stop.clone(), keep_table(endpoints_seen, Arc::clone(&ledger))));
-    let logs = LogStreams::new(Arc::clone(&runtime), client);
+    let logs = LogStreams::new(Arc::clone(&runtime), link.clone());
     let session = Session {
-        door: config.door,
+        link,
         node,
         labels: config.labels,
         ledger: Arc::clone(&ledger),
@@ -130,6 +140,9 @@ pub async fn run_on(
         logs,
     };
     rooms.spawn(session.run(stop.clone()));
+    if let Some(known) = known {
+        rooms.spawn(known.keep(stop.clone()));
+    }
     let parts = Parts { runtime, files, ledger, reporter, clock, accepted: accepted_seen, view, pulse: config.pulse };
     worker::run(parts, memory, stop).await;
     while rooms.join_next().await.is_some() {}
@@ -161,14 +174,14 @@ pub async fn teardown(config: &Config) -> Result<(), AgentError> {
     if let Some(set) = ledger.assignments()?.whole() {
         let runtime: Arc<dyn ContainerRuntime> = Arc::new(DockerRuntime::new(&config.docker));
         stop_all(Arc::clone(&runtime), &set, true).await?;
-        runtime.remove_network(&identity(&set)).await?;
+        runtime.remove_network(&marks(&set)).await?;
     }
     Ok(files::teardown(&config.data_dir)?)
 }
 
 async fn stop_all(runtime: Arc<dyn ContainerRuntime>, set: &AssignmentSet, remove: bool) -> Result<(), AgentError> {
     let mut stops = JoinSet::new();
-    for seen in runtime.list(&identity(set)).await? {
+    for seen in runtime.list(&marks(set)).await? {
         let grace_ms = set.tasks.get(&seen.task).map_or(STOP_GRACE_DEFAULT_MS, |a| a.container.stop_grace_ms);
         let runtime = Arc::clone(&runtime);
         stops.spawn(async move {
@@ -187,7 +200,7 @@ async fn stop_all(runtime: Arc<dyn ContainerRuntime>, set: &AssignmentSet, remov
     result
 }
 
-fn identity(set: &AssignmentSet) -> Identity {
+fn marks(set: &AssignmentSet) -> Identity {
     Identity { cluster: set.cluster, epoch: set.epoch, node: set.node }
 }
 

@@ -13,8 +13,9 @@ use proto::assignment::AssignmentSet;
 use proto::endpoint::EndpointTable;
 use proto::hello::{HelloProblem, accept, hello};
 use proto::id::{BlobDigest, NodeId};
-use proto::limits::{HEARTBEAT_MS, MESSAGE_MAX_BYTES};
+use proto::limits::HEARTBEAT_MS;
 use proto::node::NodeConditions;
+use proto::peer::{Remote, explain_status};
 use proto::revision::{Epoch, Time};
 use proto::v1;
 use proto::v1::agents_client::AgentsClient;
@@ -32,6 +33,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::files::BlobSource;
 use crate::fingerprint::fingerprint;
+use crate::identity::{Join, client};
 use crate::ledger::Ledger;
 use crate::log_streams::LogStreams;
 use crate::reporter::{Batch, Reporter};
@@ -45,14 +47,27 @@ const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
 /// Time for a server to accept a connection and to say welcome.
 const WELCOME_WITHIN: Duration = Duration::from_secs(5);
+/// Time for a server to send a config or secret.
+const FETCHED_WITHIN: Duration = Duration::from_secs(10);
 /// Messages waiting to be written to the server.
 const OUTGOING_MAX: usize = 64;
 
-/// Where the server is.
+/// Where the server is, as the operator says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Door {
     /// A Unix socket of this host.
     Unix(PathBuf),
+    /// Servers of other hosts.
+    Join(Join),
+}
+
+/// The way to a server.
+#[derive(Debug, Clone)]
+pub enum Link {
+    /// A Unix socket of this host.
+    Unix(PathBuf),
+    /// Servers of other hosts, over TLS.
+    Remote(Arc<Remote>),
 }
 
 /// Why a session ended.
@@ -87,7 +102,7 @@ pub enum SessionError {
 #[derive(Debug)]
 pub struct Session {
     /// Where the server is.
-    pub door: Door,
+    pub link: Link,
     /// This node.
     pub node: NodeId,
     /// The operator's labels of it.
@@ -108,41 +123,67 @@ pub struct Session {
     pub logs: LogStreams,
 }
 
-impl Door {
+impl Link {
     /// Connects when the first call is made, and again after a loss.
     pub fn channel(&self) -> Channel {
-        let Door::Unix(path) = self;
-        let path = path.clone();
-        // The URI is not used: the connector knows the socket.
+        // The URI is not used: the connector knows where.
         let endpoint = Endpoint::from_static("http://server.wherry")
-            .connect_timeout(WELCOME_WITHIN)
             .http2_keep_alive_interval(Duration::from_secs(2))
             .keep_alive_timeout(Duration::from_secs(2))
             .keep_alive_while_idle(true);
-        endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
-            let path = path.clone();
-            async move { UnixStream::connect(path).await.map(TokioIo::new) }
-        }))
+        match self {
+            Link::Unix(path) => {
+                let path = path.clone();
+                let connect = move |_: Uri| {
+                    let path = path.clone();
+                    async move { UnixStream::connect(path).await.map(TokioIo::new) }
+                };
+                endpoint.connect_timeout(WELCOME_WITHIN).connect_with_connector_lazy(tower::service_fn(connect))
+            }
+            Link::Remote(remote) => remote.channel(endpoint),
+        }
     }
 
     /// A client on that channel.
     pub fn client(&self) -> AgentsClient<Channel> {
-        AgentsClient::new(self.channel())
-            .max_decoding_message_size(MESSAGE_MAX_BYTES)
-            .max_encoding_message_size(MESSAGE_MAX_BYTES)
+        client(self.channel())
     }
 
     fn shown(&self) -> String {
-        let Door::Unix(path) = self;
-        path.display().to_string()
+        match self {
+            Link::Unix(path) => path.display().to_string(),
+            Link::Remote(remote) => remote.shown(),
+        }
+    }
+
+    /// Time for a server to accept a connection and to say welcome.
+    fn welcome_within(&self) -> Duration {
+        match self {
+            Link::Unix(_) => WELCOME_WITHIN,
+            Link::Remote(remote) => remote.connect_within() + WELCOME_WITHIN,
+        }
+    }
+
+    /// Resolves when other credentials are to be shown than those of now. Never on a socket of this host.
+    async fn renewed(&self) {
+        match self {
+            Link::Unix(_) => std::future::pending().await,
+            Link::Remote(remote) => {
+                let mut shown = remote.shown_now();
+                shown.mark_unchanged();
+                if shown.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
     }
 }
 
 /// Contents fetched from the server.
 #[derive(Debug, Clone)]
 pub struct ServerBlobs {
-    /// The server.
-    pub client: AgentsClient<Channel>,
+    /// The way to the server.
+    pub link: Link,
     /// This node.
     pub node: NodeId,
 }
@@ -150,9 +191,9 @@ pub struct ServerBlobs {
 #[async_trait]
 impl BlobSource for ServerBlobs {
     async fn fetch(&self, digest: &BlobDigest) -> Result<Vec<u8>, String> {
-        let mut client = self.client.clone();
+        let mut client = self.link.client();
         let request = v1::FetchBlobRequest { node: self.node.to_string(), digest: digest.0.clone() };
-        match tokio::time::timeout(WELCOME_WITHIN, client.fetch_blob(request)).await {
+        match tokio::time::timeout(FETCHED_WITHIN, client.fetch_blob(request)).await {
             Ok(Ok(response)) => Ok(response.into_inner().content),
             Ok(Err(status)) => Err(status.message().to_owned()),
             Err(_) => Err("the server did not answer in time".into()),
@@ -186,11 +227,11 @@ impl Session {
 
     async fn hold(&mut self) -> SessionError {
         let (out, outgoing) = mpsc::channel(OUTGOING_MAX);
-        let opened = tokio::time::timeout(WELCOME_WITHIN, self.open(&out, outgoing)).await;
+        let opened = tokio::time::timeout(self.link.welcome_within(), self.open(&out, outgoing)).await;
         let incoming = match opened {
             Ok(Ok(incoming)) => incoming,
             Ok(Err(error)) => return error,
-            Err(_) => return SessionError::NoWelcome { door: self.door.shown() },
+            Err(_) => return SessionError::NoWelcome { door: self.link.shown() },
         };
         Connection::new(self, out).carry(incoming).await
     }
@@ -205,18 +246,18 @@ impl Session {
         let mine = hello(known.map(|k| k.0), known.map_or(Epoch(0), |k| k.1));
         let node = fingerprint(self.node, self.view.borrow().engine.as_ref(), &self.labels);
         let said = v1::AgentHello { hello: Some(mine.clone()), node: Some((&node).into()) };
-        let connect = |cause: String| SessionError::Connect { door: self.door.shown(), cause };
+        let connect = |cause: String| SessionError::Connect { door: self.link.shown(), cause };
         out.try_send(message(v1::agent_message::Message::Hello(said))).map_err(|e| connect(e.to_string()))?;
-        let opened = self.door.client().session(ReceiverStream::new(outgoing)).await;
-        let mut incoming = opened.map_err(|status| connect(status.message().to_owned()))?.into_inner();
+        let opened = self.link.client().session(ReceiverStream::new(outgoing)).await;
+        let mut incoming = opened.map_err(|status| connect(explain_status(&status)))?.into_inner();
         match incoming.message().await {
             Ok(Some(v1::ServerMessage { message: Some(v1::server_message::Message::Welcome(welcome)) })) => {
                 accept(&mine, &welcome.hello.unwrap_or_default())?;
                 tracing::info!(session = welcome.session, "session begun");
                 Ok(incoming)
             }
-            Ok(_) => Err(SessionError::NoWelcome { door: self.door.shown() }),
-            Err(status) => Err(SessionError::Ended { cause: status.message().to_owned() }),
+            Ok(_) => Err(SessionError::NoWelcome { door: self.link.shown() }),
+            Err(status) => Err(SessionError::Ended { cause: explain_status(&status) }),
         }
     }
 
@@ -306,6 +347,9 @@ impl<'a> Connection<'a> {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.session.conditions.mark_changed();
         let reporter = self.session.reporter.clone();
+        let link = self.session.link.clone();
+        let renewed = link.renewed();
+        tokio::pin!(renewed);
         loop {
             let may_go = self.pace.batch_at();
             let due = self.begun + Duration::from_millis(may_go.unwrap_or_default().0);
@@ -314,7 +358,7 @@ impl<'a> Connection<'a> {
                 got = incoming.message() => match got {
                     Ok(Some(got)) => self.received(got).await,
                     Ok(None) => return ended("the server closed it".into()),
-                    Err(status) => return ended(status.message().to_owned()),
+                    Err(status) => return ended(explain_status(&status)),
                 },
                 _ = heartbeat.tick() => self.beat().await,
                 changed = self.session.conditions.changed() => match changed {
@@ -322,6 +366,7 @@ impl<'a> Connection<'a> {
                     Err(_) => return ended("the agent stops".into()),
                 },
                 () = reporter.filled() => true,
+                () = &mut renewed => return ended("it goes on with a new certificate".into()),
                 () = tokio::time::sleep_until(due), if waiting => self.batch().await,
             };
             if !done {

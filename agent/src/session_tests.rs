@@ -53,7 +53,7 @@ struct Test {
     accepted: watch::Receiver<Option<Arc<AssignmentSet>>>,
     reporter: Reporter,
     ledger: Arc<Ledger>,
-    door: Door,
+    door: Link,
     stop: CancellationToken,
     _conditions: watch::Sender<NodeConditions>,
     _view: watch::Sender<View>,
@@ -71,7 +71,7 @@ async fn begin() -> Test {
     tokio::spawn(
         tonic::transport::Server::builder().add_service(service).serve_with_incoming(UnixListenerStream::new(listener)),
     );
-    let door = Door::Unix(socket);
+    let door = Link::Unix(socket);
     let ledger = Arc::new(Ledger::open(&dir.path().join("node")).unwrap());
     let (accepted, accepted_seen) = watch::channel(None);
     let (endpoints, _) = watch::channel(Arc::default());
@@ -80,8 +80,8 @@ async fn begin() -> Test {
     let runtime = Arc::new(crate::runtime::docker::DockerRuntime::new("unix:///nowhere.sock"));
     let reporter = Reporter::default();
     let session = Session {
-        logs: LogStreams::new(runtime, door.client()),
-        door: door.clone(),
+        logs: LogStreams::new(runtime, door.clone()),
+        link: door.clone(),
         node: NODE,
         labels: BTreeMap::new(),
         ledger: Arc::clone(&ledger),
@@ -195,7 +195,7 @@ async fn a_server_of_another_cluster_is_left() {
 #[tokio::test]
 async fn contents_are_fetched_for_this_node() {
     let test = begin().await;
-    let blobs = ServerBlobs { client: test.door.client(), node: NODE };
+    let blobs = ServerBlobs { link: test.door.clone(), node: NODE };
     assert_eq!(blobs.fetch(&BlobDigest("abc".into())).await.unwrap(), b"abc");
 }
 

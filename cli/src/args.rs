@@ -43,6 +43,9 @@ pub struct Target {
     #[arg(long, global = true, value_name = "NAME", env = "WHERRY_DEV", hide_env_values = true)]
     #[arg(add = with(Want::DevClusters))]
     pub cluster: Option<String>,
+    /// Talk to the cluster of this context; `ctl context add` makes one
+    #[arg(long, global = true, value_name = "NAME", env = "WHERRY_CONTEXT", hide_env_values = true)]
+    pub context: Option<String>,
 }
 
 /// The verbs.
@@ -87,6 +90,18 @@ pub enum Command {
     /// Remove a project or a service
     #[command(after_help = DELETE_HELP)]
     Delete(DeleteArgs),
+    /// Make, list and revoke join tokens
+    #[command(after_help = TOKEN_HELP)]
+    Token(TokenArgs),
+    /// List and revoke operators
+    #[command(after_help = OPERATOR_HELP)]
+    Operator(OperatorArgs),
+    /// Revoke a node's certificate
+    #[command(after_help = NODE_HELP)]
+    Node(NodeArgs),
+    /// Add, choose, list and remove clusters on other hosts
+    #[command(after_help = CONTEXT_HELP)]
+    Context(ContextArgs),
     /// Ask the cluster's DNS
     #[command(after_help = DNS_HELP)]
     Dns(DnsArgs),
@@ -625,6 +640,177 @@ pub struct DeleteArgs {
     pub waiting: Waiting,
 }
 
+/// `ctl token`.
+#[derive(Debug, ClapArgs)]
+#[command(arg_required_else_help = true)]
+pub struct TokenArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// Under `ctl token`.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a join token and print it: it is told once
+    #[command(after_help = TOKEN_CREATE_HELP)]
+    Create(TokenCreateArgs),
+    /// List join tokens, without their secrets
+    List(ListArgs),
+    /// Forget a join token: nobody joins by it any more
+    Revoke(TokenRevokeArgs),
+}
+
+/// Who may join by a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Joining {
+    /// A host that runs containers.
+    Agent,
+    /// A person or program that operates the cluster.
+    Operator,
+}
+
+/// What an operator may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Change and see projects.
+    Deployer,
+    /// See projects.
+    Viewer,
+}
+
+/// `ctl token create`.
+#[derive(Debug, ClapArgs)]
+pub struct TokenCreateArgs {
+    /// Who joins by it: agent or operator
+    #[arg(value_enum, hide_possible_values = true)]
+    pub kind: Joining,
+    /// How many may join by it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub uses: u32,
+    /// How long it can be used
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
+    pub expires: Duration,
+    /// An operator's role: admin, deployer or viewer [default: viewer]
+    #[arg(long, value_enum, hide_possible_values = true)]
+    pub role: Option<Role>,
+    /// The only project a deployer or viewer sees [default: all]
+    #[arg(long, short, value_name = "NAME")]
+    pub project: Option<String>,
+    /// The operator's name, as `ctl operator list` shows it [default: one is made]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// A list.
+#[derive(Debug, ClapArgs)]
+pub struct ListArgs {
+    /// How.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `ctl token revoke`.
+#[derive(Debug, ClapArgs)]
+pub struct TokenRevokeArgs {
+    /// Its id, as `ctl token list` shows it
+    pub id: String,
+}
+
+/// `ctl operator`.
+#[derive(Debug, ClapArgs)]
+#[command(arg_required_else_help = true)]
+pub struct OperatorArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub command: OperatorCommand,
+}
+
+/// Under `ctl operator`.
+#[derive(Debug, Subcommand)]
+pub enum OperatorCommand {
+    /// List operators and what they may do
+    List(ListArgs),
+    /// Refuse an operator's certificate from now on, and end its streams
+    Revoke(OperatorRevokeArgs),
+}
+
+/// `ctl operator revoke`.
+#[derive(Debug, ClapArgs)]
+pub struct OperatorRevokeArgs {
+    /// Its name, as `ctl operator list` shows it
+    pub name: String,
+}
+
+/// `ctl node`.
+#[derive(Debug, ClapArgs)]
+#[command(arg_required_else_help = true)]
+pub struct NodeArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: NodeCommand,
+}
+
+/// Under `ctl node`.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Refuse a node's certificate from now on; a fresh token lets it back in, with another key if need be
+    Revoke(NodeRevokeArgs),
+}
+
+/// `ctl node revoke`.
+#[derive(Debug, ClapArgs)]
+pub struct NodeRevokeArgs {
+    /// Host name or id, as `ctl get nodes` shows it
+    #[arg(add = with(Want::Nodes))]
+    pub node: String,
+}
+
+/// `ctl context`.
+#[derive(Debug, ClapArgs)]
+#[command(arg_required_else_help = true)]
+pub struct ContextArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub command: ContextCommand,
+}
+
+/// Under `ctl context`.
+#[derive(Debug, Subcommand)]
+pub enum ContextCommand {
+    /// Join a cluster as an operator, by a token
+    #[command(after_help = CONTEXT_ADD_HELP)]
+    Add(ContextAddArgs),
+    /// Talk to this one when none is named
+    Use(ContextNameArgs),
+    /// List contexts
+    List(ListArgs),
+    /// Forget a context and its key
+    Remove(ContextNameArgs),
+}
+
+/// `ctl context add`.
+#[derive(Debug, ClapArgs)]
+pub struct ContextAddArgs {
+    /// How you want to call it
+    pub name: String,
+    /// The cluster's servers, separated by commas; the port is 7420 unless written
+    #[arg(long, value_name = "HOST[:PORT]", required = true, value_delimiter = ',')]
+    pub server: Vec<String>,
+    /// File with the join token, `-` for standard input [default: the variable WHERRY_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// `ctl context use`, `ctl context remove`.
+#[derive(Debug, ClapArgs)]
+pub struct ContextNameArgs {
+    /// Which, as `ctl context list` shows it
+    pub name: String,
+}
+
 /// `ctl dns`.
 #[derive(Debug, ClapArgs)]
 #[command(arg_required_else_help = true)]
@@ -841,3 +1027,47 @@ EXAMPLES
 
 Names of services, slots, projects and nodes come from the cluster that the
 words on the line lead to; without an answer there are none.";
+
+const TOKEN_HELP: &str = "\
+EXAMPLES
+  ctl token create agent       for one host, within the hour
+  ctl token create operator --role deployer --project shop --name alice
+  ctl token list
+  ctl token revoke 4f1d2c3b5a697887";
+
+const TOKEN_CREATE_HELP: &str = "\
+EXAMPLES
+  ctl token create agent > token        then, on the other host:
+    agent --join SERVER:7421 --token-file token
+  ctl token create agent --uses 20 --expires 1d
+  ctl token create operator --role admin --name alice > token      then, there:
+    ctl context add prod --server SERVER --token-file token
+
+The token is a secret until it is used up or has expired; hand it over as one.";
+
+const OPERATOR_HELP: &str = "\
+EXAMPLES
+  ctl operator list
+  ctl operator revoke alice";
+
+const NODE_HELP: &str = "\
+EXAMPLES
+  ctl node revoke host-b       its agent is refused; what runs there goes on
+
+Its tasks are replaced elsewhere once its lease has ended.";
+
+const CONTEXT_HELP: &str = "\
+EXAMPLES
+  ctl context add prod --server 10.0.0.1,10.0.0.2 --token-file token
+  ctl context use prod
+  ctl --context prod ps";
+
+const CONTEXT_ADD_HELP: &str = "\
+The key is made here and stays here. A certificate of 30 days comes with the
+token and is renewed by use; after 30 days without use, add the context again
+with a fresh token, and the key is the same.
+
+EXAMPLES
+  ctl context add prod --server 10.0.0.1,10.0.0.2 --token-file token
+  ssh host-a ctl token create operator --name alice \\
+    | ctl context add prod --server host-a --token-file -";

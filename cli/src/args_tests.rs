@@ -4,7 +4,7 @@ use super::args::*;
 use clap::{CommandFactory, Parser};
 
 /// Every command whose help is shown, with the words that lead to it.
-const SHOWN: [&str; 24] = [
+const SHOWN: [&str; 38] = [
     "",
     "dev",
     "dev down",
@@ -25,6 +25,20 @@ const SHOWN: [&str; 24] = [
     "rollout undo",
     "rollout pause",
     "rollout resume",
+    "token",
+    "token create",
+    "token list",
+    "token revoke",
+    "operator",
+    "operator list",
+    "operator revoke",
+    "node",
+    "node revoke",
+    "context",
+    "context add",
+    "context use",
+    "context list",
+    "context remove",
     "dns",
     "dns lookup",
     "completion",
@@ -80,6 +94,10 @@ fn only_what_works_is_listed() {
         "scale",
         "rollout",
         "delete",
+        "token",
+        "operator",
+        "node",
+        "context",
         "dns",
         "completion",
         "version",

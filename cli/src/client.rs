@@ -1,4 +1,4 @@
-//! The operators' door seen from outside: one connection over a unix socket, deadlines, request ids, typed failures.
+//! The operators' door seen from outside: one connection over a unix socket or TLS, deadlines, request ids, typed failures.
 //!
 //! Guarantees: every unary call ends by its deadline; a change is resent under its own request id while the server is
 //! unavailable, so it happens at most once. Never prints. Called by every command.
@@ -12,6 +12,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use proto::id::RequestId;
+use proto::peer::Remote;
 use proto::v1::{self, control_client::ControlClient};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -26,6 +27,8 @@ pub const READ_DEADLINE: Duration = Duration::from_secs(10);
 pub const CHANGE_DEADLINE: Duration = Duration::from_secs(30);
 /// Trailer that carries a `v1::Refusal`.
 const REFUSAL_TRAILER: &str = "wherry-refusal-bin";
+/// Between pings of a server on another host, and the longest wait for one to come back.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
@@ -33,10 +36,10 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CallError {
     /// Nobody answers.
-    #[error("no server answers at {socket}: {cause}")]
+    #[error("no server answers at {place}: {cause}")]
     Unreachable {
-        /// The socket.
-        socket: PathBuf,
+        /// The socket, or the context.
+        place: Place,
         /// Why.
         cause: String,
     },
@@ -90,8 +93,11 @@ impl From<CallError> for Failure {
     fn from(error: CallError) -> Failure {
         let message = error.to_string();
         match error {
-            CallError::Unreachable { .. } => Failure::new(Exit::Unreachable, message)
+            CallError::Unreachable { place: Place::Socket(_), .. } => Failure::new(Exit::Unreachable, message)
                 .hint("start one with `ctl dev`, or name another with --socket PATH"),
+            CallError::Unreachable { .. } => {
+                Failure::new(Exit::Unreachable, message).hint("`ctl context list` shows the servers of each context")
+            }
             CallError::Forbidden { .. } => Failure::new(Exit::Unreachable, message).hint("use `sudo ctl`"),
             CallError::OutcomeUnknown { .. } => {
                 Failure::new(Exit::TimedOut, message).hint("look with `ctl ps`; doing it again is safe")
@@ -115,11 +121,34 @@ fn refused(message: String, refusal: &v1::Refusal) -> Failure {
     failure
 }
 
+/// Which cluster a client talks to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A server of this host.
+    Socket(PathBuf),
+    /// Servers of other hosts.
+    Context {
+        /// The context's name.
+        name: String,
+        /// Their addresses.
+        servers: String,
+    },
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::Socket(path) => write!(f, "{}", path.display()),
+            Place::Context { name, servers } => write!(f, "{servers} (context {name})"),
+        }
+    }
+}
+
 /// One connection to one server.
 #[derive(Debug, Clone)]
 pub struct Client {
     inner: ControlClient<Channel>,
-    socket: PathBuf,
+    place: Place,
     /// Drawn when ctl starts: half of every request id.
     session: u64,
     sequence: Arc<AtomicU64>,
@@ -138,7 +167,7 @@ impl Client {
         if let Err(e) = UnixStream::connect(socket).await {
             return Err(match e.kind() {
                 std::io::ErrorKind::PermissionDenied => CallError::Forbidden { socket: socket.to_owned() },
-                _ => CallError::Unreachable { socket: socket.to_owned(), cause: in_words(&e) },
+                _ => CallError::Unreachable { place: Place::Socket(socket.to_owned()), cause: in_words(&e) },
             });
         }
         let path = socket.to_owned();
@@ -147,21 +176,70 @@ impl Client {
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         });
         let channel = Endpoint::from_static("http://wherry.local").connect_with_connector_lazy(connector);
+        Ok(Client::on(channel, Place::Socket(socket.to_owned())))
+    }
+
+    /// Connects to the first of a context's servers that answers, or says why none does.
+    pub async fn remote(name: &str, remote: &Arc<Remote>) -> Result<Client, CallError> {
+        let place = Place::Context { name: name.to_owned(), servers: remote.shown() };
+        // A first knock says at once what a call would only say at its deadline.
+        if let Err(e) = remote.connect().await {
+            return Err(CallError::Unreachable { place, cause: proto::peer::explain(&e) });
+        }
+        let endpoint = Endpoint::from_static("http://server.wherry")
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE);
+        Ok(Client::on(remote.channel(endpoint), place))
+    }
+
+    fn on(channel: Channel, place: Place) -> Client {
         let limit = proto::limits::MESSAGE_MAX_BYTES;
         let inner = ControlClient::new(channel).max_decoding_message_size(limit).max_encoding_message_size(limit);
-        Ok(Client {
+        Client {
             inner,
-            socket: socket.to_owned(),
+            place,
             session: draw(),
             sequence: Arc::new(AtomicU64::new(1)),
             read_deadline: READ_DEADLINE,
             change_deadline: CHANGE_DEADLINE,
-        })
+        }
     }
 
-    /// The socket it talks to.
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    /// The socket it talks to, if it is one.
+    pub fn socket(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Socket(path) => Some(path),
+            Place::Context { .. } => None,
+        }
+    }
+
+    /// A new join token.
+    pub async fn create_token(&self, asked: v1::CreateTokenRequest) -> Result<v1::CreateTokenResponse, CallError> {
+        self.read("making a join token", asked, async |mut c, r| c.create_token(r).await).await
+    }
+
+    /// The join tokens.
+    pub async fn tokens(&self) -> Result<v1::GetTokensResponse, CallError> {
+        self.read("listing join tokens", v1::GetTokensRequest {}, async |mut c, r| c.get_tokens(r).await).await
+    }
+
+    /// Forgets a join token.
+    pub async fn revoke_token(&self, id: &str) -> Result<v1::ChangeResponse, CallError> {
+        let request = v1::RevokeTokenRequest { request: self.next_id(), id: id.to_owned() };
+        self.change("revoking the token", request, async |mut c, r| c.revoke_token(r).await).await
+    }
+
+    /// Who is known.
+    pub async fn identities(&self) -> Result<v1::GetIdentitiesResponse, CallError> {
+        let request = v1::GetIdentitiesRequest {};
+        self.read("listing who is known", request, async |mut c, r| c.get_identities(r).await).await
+    }
+
+    /// Forgets an agent or operator.
+    pub async fn revoke_identity(&self, kind: &str, name: &str) -> Result<v1::ChangeResponse, CallError> {
+        let request =
+            v1::RevokeIdentityRequest { request: self.next_id(), kind: kind.to_owned(), name: name.to_owned() };
+        self.change("revoking", request, async |mut c, r| c.revoke_identity(r).await).await
     }
 
     /// Who answers.
@@ -331,7 +409,7 @@ impl Client {
 
     /// What it means that a stream without an end ended.
     pub fn stream_ended(&self) -> CallError {
-        CallError::Unreachable { socket: self.socket.clone(), cause: "the stream ended".to_owned() }
+        CallError::Unreachable { place: self.place.clone(), cause: "the stream ended".to_owned() }
     }
 
     /// What a status in the middle of a stream means.
@@ -340,12 +418,12 @@ impl Client {
     }
 
     fn judge(&self, what: &'static str, within: Duration, changes: bool, status: &Status) -> CallError {
-        let message = status.message().to_owned();
+        let message = proto::peer::explain_status(status);
         match status.code() {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown if changes => {
                 CallError::OutcomeUnknown { what, cause: message }
             }
-            Code::Unavailable => CallError::Unreachable { socket: self.socket.clone(), cause: message },
+            Code::Unavailable => CallError::Unreachable { place: self.place.clone(), cause: message },
             Code::DeadlineExceeded | Code::Cancelled => CallError::Deadline { what, after_s: within.as_secs() },
             Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange | Code::ResourceExhausted => {
                 CallError::Refused { message, refusal: refusal_of(status) }

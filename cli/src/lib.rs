@@ -9,6 +9,7 @@ mod args_tests;
 pub mod client;
 pub mod command;
 pub mod complete;
+pub mod context;
 pub mod dev;
 pub mod exit;
 pub mod intake;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command, DnsCommand};
+use args::{Args, Command, ContextCommand, DnsCommand, NodeCommand, OperatorCommand, TokenCommand};
 use exit::{Exit, Failure};
 use output::Terminal;
 use output::style::{BAD, BOLD, paint};
@@ -85,6 +86,24 @@ pub async fn run(session: &mut Session, command: &Command) -> Result<Exit, Failu
         Command::Scale(args) => Box::pin(command::scale::run(session, args)).await,
         Command::Rollout(args) => Box::pin(command::rollout::run(session, args)).await,
         Command::Delete(args) => Box::pin(command::delete::run(session, args)).await,
+        Command::Token(args) => match &args.command {
+            TokenCommand::Create(create) => command::token::create(session, create).await,
+            TokenCommand::List(list) => command::token::list(session, list.output).await,
+            TokenCommand::Revoke(revoke) => command::token::revoke(session, &revoke.id).await,
+        },
+        Command::Operator(args) => match &args.command {
+            OperatorCommand::List(list) => command::operator::list(session, list.output).await,
+            OperatorCommand::Revoke(revoke) => command::operator::revoke(session, &revoke.name).await,
+        },
+        Command::Node(args) => match &args.command {
+            NodeCommand::Revoke(revoke) => command::node::revoke(session, &revoke.node).await,
+        },
+        Command::Context(args) => match &args.command {
+            ContextCommand::Add(add) => command::context::add(session, add).await,
+            ContextCommand::Use(name) => command::context::choose(session, &name.name),
+            ContextCommand::List(list) => command::context::list(session, list.output),
+            ContextCommand::Remove(name) => command::context::remove(session, &name.name),
+        },
         Command::Dns(args) => match &args.command {
             DnsCommand::Lookup(lookup) => command::dns::lookup(session, lookup).await,
         },

@@ -19,6 +19,8 @@ pub struct Places {
     pub state: PathBuf,
     /// The system's socket.
     pub system_socket: PathBuf,
+    /// `XDG_CONFIG_HOME` or `HOME/.config`, with `wherry` behind it: contexts, with their keys.
+    pub config: PathBuf,
 }
 
 impl Places {
@@ -27,7 +29,12 @@ impl Places {
         let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let home = || absolute("HOME").unwrap_or_else(|| PathBuf::from("/root"));
         let state = absolute("XDG_STATE_HOME").unwrap_or_else(|| home().join(".local/state"));
-        Places { state: state.join("wherry"), system_socket: PathBuf::from(SYSTEM_SOCKET) }
+        let config = absolute("XDG_CONFIG_HOME").unwrap_or_else(|| home().join(".config"));
+        Places {
+            state: state.join("wherry"),
+            system_socket: PathBuf::from(SYSTEM_SOCKET),
+            config: config.join("wherry"),
+        }
     }
 
     /// The directory of the dev cluster `name`.
@@ -125,7 +132,11 @@ mod tests {
     #[track_caller]
     fn check(clusters: &[&str], system: bool, target: &Target, want: Result<&str, Exit>) {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let places = Places { state: dir.path().join("wherry"), system_socket: dir.path().join("system.sock") };
+        let places = Places {
+            state: dir.path().join("wherry"),
+            system_socket: dir.path().join("system.sock"),
+            config: dir.path().join("config"),
+        };
         for name in clusters {
             std::fs::create_dir_all(places.dev_dir(name.trim_start_matches('+'))).expect("creates");
         }
@@ -157,12 +168,12 @@ mod tests {
 
     #[test]
     fn what_is_named_wins() {
-        let named = Target { socket: None, cluster: Some("b".into()) };
+        let named = Target { cluster: Some("b".into()), ..Target::default() };
         check(&["+default", "b"], true, &named, Ok("wherry/dev-b/api.sock"));
         check(&["+default"], true, &named, Err(Exit::Unreachable));
-        let both = Target { socket: Some("/x.sock".into()), cluster: Some("b".into()) };
+        let both = Target { socket: Some("/x.sock".into()), cluster: Some("b".into()), context: None };
         check(&["+default"], true, &both, Ok("/x.sock"));
-        let wrong = Target { socket: None, cluster: Some("../up".into()) };
+        let wrong = Target { cluster: Some("../up".into()), ..Target::default() };
         check(&[], false, &wrong, Err(Exit::Usage));
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::args::{InProject, Target};
 use crate::client::Client;
+use crate::context::Contexts;
 use crate::exit::Failure;
 use crate::name::Scope;
 use crate::output::Terminal;
@@ -39,8 +40,34 @@ impl Session {
 
     /// A connection to the cluster.
     pub async fn client(&self) -> Result<Client, Failure> {
+        if let Some(name) = self.context()? {
+            let remote = Contexts::of(&self.places).open(&name).await?;
+            return Ok(Client::remote(&name, &remote).await?);
+        }
         let socket = self.places.socket(&self.target, place::alive)?;
         Ok(Client::connect(&socket).await?)
+    }
+
+    /// The context that is meant: the one named, or, when nothing at all is named, the one in use.
+    fn context(&self) -> Result<Option<String>, Failure> {
+        let from_environment = |name: &str, value: &str| self.env.get(name).is_some_and(|v| v == value);
+        match (&self.target.context, &self.target.socket, &self.target.cluster) {
+            // A word on the line wins over one in the environment.
+            (Some(name), Some(socket), _)
+                if from_environment("WHERRY_CONTEXT", name)
+                    && !from_environment("WHERRY_SOCKET", &socket.to_string_lossy()) =>
+            {
+                Ok(None)
+            }
+            (Some(name), None, Some(cluster))
+                if from_environment("WHERRY_CONTEXT", name) && !from_environment("WHERRY_DEV", cluster) =>
+            {
+                Ok(None)
+            }
+            (Some(name), _, _) => Ok(Some(name.clone())),
+            (None, None, None) => Contexts::of(&self.places).current(),
+            (None, _, _) => Ok(None),
+        }
     }
 
     /// Where names without a project are looked for.
@@ -51,6 +78,9 @@ impl Session {
 
     /// `ctl` and the options that lead to the same cluster again, for commands suggested to the user.
     pub fn ctl(&self) -> String {
+        if let Some(name) = self.target.context.as_ref().filter(|_| !self.env.contains_key("WHERRY_CONTEXT")) {
+            return format!("ctl --context {name}");
+        }
         match (&self.target.socket, &self.target.cluster) {
             (Some(path), _) if !self.env.contains_key("WHERRY_SOCKET") => format!("ctl --socket {}", path.display()),
             (None, Some(name)) if !self.env.contains_key("WHERRY_DEV") && name != place::DEFAULT_DEV => {

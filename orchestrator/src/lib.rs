@@ -1,8 +1,10 @@
 //! The control plane: State replicated by Raft, one task that leads, and two doors.
 
+pub mod access;
 pub mod api;
 pub mod dispatcher;
 pub mod engine;
+pub mod enrolment;
 pub mod leader;
 pub mod listener;
 pub mod pki;

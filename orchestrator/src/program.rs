@@ -4,12 +4,14 @@ use clap::Parser;
 use proto::ranges::Cidr;
 use sd_notify::NotifyState;
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::server::{RunningServer, ServerConfig, start};
+use crate::server::{RunningServer, ServerConfig, Tcp, start};
 
 /// A control-plane server of Wherry
 #[derive(Debug, Parser)]
@@ -18,7 +20,9 @@ use crate::server::{RunningServer, ServerConfig, start};
     version,
     after_help = "Examples:
   orchestrator --bootstrap    start with the data in /var/lib/wherry/server, or make a new cluster there
-  orchestrator                start with the data that are there; refused when there are none"
+  orchestrator                start with the data that are there; refused when there are none
+  orchestrator --listen 10.0.0.1
+                              the same, and let agents and operators of other hosts in"
 )]
 struct Arguments {
     /// Where the log, snapshots and the server's id live
@@ -36,6 +40,30 @@ struct Arguments {
     /// Container range of a new cluster, such as 10.210.0.0/16
     #[arg(long, value_name = "CIDR")]
     range: Option<Cidr>,
+    /// Let other hosts in on this address: operators on port 7420, agents on 7421, with TLS and certificates only
+    #[arg(long, value_name = "IP", env = "WHERRY_LISTEN")]
+    listen: Option<IpAddr>,
+    /// The address other hosts are told [default: that of --listen]
+    #[arg(long, value_name = "IP", env = "WHERRY_ADVERTISE", requires = "listen")]
+    advertise: Option<IpAddr>,
+}
+
+/// The operators' port.
+const OPERATORS_PORT: u16 = 7420;
+/// The agents' port.
+const AGENTS_PORT: u16 = 7421;
+/// Life of a certificate.
+const CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * 86_400);
+
+/// The TCP doors that were asked for.
+fn tcp(listen: Option<IpAddr>, advertise: Option<IpAddr>) -> anyhow::Result<Option<Tcp>> {
+    let Some(listen) = listen else { return Ok(None) };
+    let advertise = advertise.unwrap_or(listen);
+    anyhow::ensure!(
+        !advertise.is_unspecified(),
+        "--listen {listen} is every address of this host: say with --advertise IP which one other hosts are told"
+    );
+    Ok(Some(Tcp { listen, advertise, operators: OPERATORS_PORT, agents: AGENTS_PORT, life: CERTIFICATE_LIFE }))
 }
 
 /// Runs a command line, the program's own name first, until a signal; 0 when it ended because it was asked to.
@@ -65,6 +93,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         dev: false,
         range: arguments.range,
         used: crate::routes::used()?,
+        tcp: tcp(arguments.listen, arguments.advertise)?,
     };
     let mut terminate = signal(SignalKind::terminate())?;
     let server = start(config).await?;

@@ -1,10 +1,8 @@
 //! Composition root: builds every room, hands out the handles, stops them in order. The only file naming all rooms.
 
 use proto::id::ClusterId;
-use proto::limits::MESSAGE_MAX_BYTES;
 use proto::ranges::{self, Cidr, RANGE_PREFIX_DEFAULT};
-use proto::v1::agents_server::AgentsServer;
-use proto::v1::control_server::ControlServer;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,27 +10,25 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
 
-use crate::api::Api;
+use crate::access::{self, Gate};
+use crate::api::{Api, Place};
 use crate::dispatcher::Dispatcher;
 use crate::engine::model::Ranges;
 use crate::engine::{Command, Outcome};
+use crate::enrolment::Desk;
 use crate::leader;
+use crate::pki::authority::AuthorityError;
+use crate::pki::keeper;
 use crate::pki::seal::{SealError, Sealer};
 use crate::raft::{Applied, ProposeError, RaftError, RaftHandle, RaftOptions};
 use crate::switchboard::Switchboard;
 
-/// Longest an operator's unary call may take, in seconds. Streams are bounded by keepalive instead.
-const CALL_MAX_S: u64 = 30;
-/// Between keepalives of an idle connection, in seconds.
-const KEEPALIVE_S: u64 = 20;
-/// Longest wait for a keepalive's answer, in seconds.
-const KEEPALIVE_ANSWER_S: u64 = 10;
 /// Longest wait for leadership at the start of a one-server cluster, in seconds.
 const LEAD_WITHIN_S: u64 = 30;
+
+mod doors;
 
 /// What a server must be told.
 #[derive(Debug, Clone)]
@@ -53,6 +49,23 @@ pub struct ServerConfig {
     pub range: Option<Cidr>,
     /// Nets that the host uses already.
     pub used: Vec<Cidr>,
+    /// TCP doors; absent: unix sockets only.
+    pub tcp: Option<Tcp>,
+}
+
+/// How a server is reached from other hosts: TLS 1.3 only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tcp {
+    /// The address both doors listen on.
+    pub listen: IpAddr,
+    /// The address that others are told.
+    pub advertise: IpAddr,
+    /// The operators' port; 0: any.
+    pub operators: u16,
+    /// The agents' port; 0: any.
+    pub agents: u16,
+    /// Life of a certificate.
+    pub life: Duration,
 }
 
 /// Why a server did not start, or stopped.
@@ -100,6 +113,20 @@ pub enum ServerError {
     /// The first command was not accepted.
     #[error("the cluster could not be bootstrapped: {0}")]
     Bootstrap(String),
+    /// The cluster's authority.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// A port.
+    #[error("cannot listen on {address}: {source}; choose another address with --listen")]
+    Port {
+        /// Which.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Calls that nobody decided about.
+    #[error("the table of rights and the calls differ: {0}; this build must not run")]
+    Rights(String),
     /// No leader came.
     #[error("this server did not become leader within {LEAD_WITHIN_S} s; see its log")]
     NotLeading,
@@ -112,6 +139,7 @@ pub struct RunningServer {
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     sockets: [PathBuf; 2],
+    ports: Option<[SocketAddr; 2]>,
 }
 
 /// Starts a server: the log, the leader's task, and both doors. Ready when this returns.
@@ -122,6 +150,10 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, ServerError> {
         return Err(ServerError::Empty { path: config.data_dir });
     }
     let sealer = Arc::new(Sealer::open(&config.seal_key, is_new)?);
+    let broken = access::rights::mismatches(&doors::SCHEMAS);
+    if !broken.is_empty() {
+        return Err(ServerError::Rights(broken.join(", ")));
+    }
     let api_listener = listen(&config.api_socket).await?;
     let agents_listener = listen(&config.agents_socket).await?;
     let options = RaftOptions::new(&config.data_dir);
@@ -132,14 +164,32 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let stop = CancellationToken::new();
     let switchboard = Switchboard::default();
     let (lease_sender, lease_events) = mpsc::unbounded_channel();
+    let leading = tokio::spawn(leader::run(raft.clone(), lease_events, stop.clone()));
+    let found = keeper::authority(&raft, &sealer, &*clock);
+    let founded = tokio::time::timeout(Duration::from_secs(LEAD_WITHIN_S), found).await;
+    let authority = founded.map_err(|_| ServerError::NotLeading)??;
+    let ports = match &config.tcp {
+        None => None,
+        Some(tcp) => {
+            let life = tcp.life;
+            let tls = keeper::server_tls(authority.clone(), raft.clone(), clock.clone(), life, stop.clone())?;
+            Some(doors::Ports::open(tcp, &tls, &stop)?)
+        }
+    };
     let dispatcher = Dispatcher::new(raft.clone(), lease_sender, switchboard.clone(), sealer.clone(), clock.clone());
-    let api = Api::new(raft.clone(), switchboard, sealer, clock, config.dev);
-    let tasks = vec![
-        tokio::spawn(leader::run(raft.clone(), lease_events, stop.clone())),
-        tokio::spawn(serve_api(api, api_listener, stop.clone())),
-        tokio::spawn(serve_agents(dispatcher, agents_listener, stop.clone())),
-    ];
-    Ok(RunningServer { raft, stop, tasks, sockets: [config.api_socket, config.agents_socket] })
+    let place = Place { dev: config.dev, reached: ports.as_ref().map(doors::Ports::advertised).unwrap_or_default() };
+    let api = Api::new(raft.clone(), switchboard, sealer, authority.clone(), clock.clone(), place);
+    let mut tasks = vec![leading];
+    let local = Gate::local(raft.state(), clock.clone());
+    tasks.push(tokio::spawn(doors::local_api(api.clone(), local.clone(), api_listener, stop.clone())));
+    tasks.push(tokio::spawn(doors::local_agents(dispatcher.clone(), local, agents_listener, stop.clone())));
+    let opened = ports.as_ref().map(doors::Ports::opened);
+    if let (Some(ports), Some(tcp)) = (ports, &config.tcp) {
+        let gate = Gate::remote(raft.state(), clock.clone());
+        let desk = Desk::new(raft.clone(), authority, clock, tcp.life);
+        tasks.extend(ports.serve(api, dispatcher, &desk, &gate, &stop).await);
+    }
+    Ok(RunningServer { raft, stop, tasks, sockets: [config.api_socket, config.agents_socket], ports: opened })
 }
 
 // === impl RunningServer ===
@@ -153,6 +203,11 @@ impl RunningServer {
     /// Returns once the log's core has taken a question; false when it has ended.
     pub async fn answers(&self) -> bool {
         self.raft.answers().await
+    }
+
+    /// Where operators and agents reach it over TCP, in this order.
+    pub fn ports(&self) -> Option<[SocketAddr; 2]> {
+        self.ports
     }
 
     /// Closes the doors, then the log.
@@ -250,46 +305,4 @@ async fn listen(path: &Path) -> Result<UnixListener, ServerError> {
     let listener = UnixListener::bind(path).map_err(fail("listen on"))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(fail("protect"))?;
     Ok(listener)
-}
-
-fn door() -> Server {
-    Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(KEEPALIVE_S)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(KEEPALIVE_ANSWER_S)))
-        .max_concurrent_streams(1024)
-}
-
-async fn serve_api(api: Api, listener: UnixListener, stop: CancellationToken) {
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_serving::<ControlServer<Api>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::v1::DESCRIPTOR)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .expect("the schema was compiled into this program");
-    let control =
-        ControlServer::new(api).max_decoding_message_size(MESSAGE_MAX_BYTES).max_encoding_message_size(usize::MAX);
-    let served = door()
-        .timeout(Duration::from_secs(CALL_MAX_S))
-        .add_service(health)
-        .add_service(reflection)
-        .add_service(control)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the operators' door closed");
-    }
-}
-
-async fn serve_agents(dispatcher: Dispatcher, listener: UnixListener, stop: CancellationToken) {
-    let agents = AgentsServer::new(dispatcher)
-        .max_decoding_message_size(MESSAGE_MAX_BYTES)
-        .max_encoding_message_size(usize::MAX);
-    let served = door()
-        .add_service(agents)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the agents' door closed");
-    }
 }

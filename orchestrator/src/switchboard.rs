@@ -38,7 +38,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Tables {
     sessions: BTreeMap<NodeId, (SessionId, mpsc::Sender<v1::ServerMessage>)>,
-    streams: BTreeMap<u64, mpsc::Sender<Pushed>>,
+    streams: BTreeMap<u64, (NodeId, mpsc::Sender<Pushed>)>,
 }
 
 // === impl Switchboard ===
@@ -71,7 +71,7 @@ impl Switchboard {
         let stream = self.inner.next.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
         let session = self.tables().sessions.get(&node).map(|(_, s)| s.clone()).ok_or(OpenError::NoSession(node))?;
-        self.tables().streams.insert(stream, sender.clone());
+        self.tables().streams.insert(stream, (node, sender.clone()));
         let open = v1::OpenLog { stream, task, query: Some(query) };
         let message = v1::ServerMessage { message: Some(v1::server_message::Message::OpenLog(open)) };
         if session.send(message).await.is_err() {
@@ -90,8 +90,14 @@ impl Switchboard {
         Ok(receiver)
     }
 
-    /// Takes the sending half of an open stream, once; `None` when its reader has gone.
-    pub fn answer(&self, stream: u64) -> Option<mpsc::Sender<Pushed>> {
-        self.tables().streams.remove(&stream)
+    /// Takes the sending half of an open stream, once; `None` when its reader has gone, or when another node was asked.
+    /// `from`: the node that answers; `None`: any, because it is on this host.
+    pub fn answer(&self, stream: u64, from: Option<NodeId>) -> Option<mpsc::Sender<Pushed>> {
+        let mut tables = self.tables();
+        let asked = tables.streams.get(&stream).map(|(node, _)| *node)?;
+        if from.is_some_and(|from| from != asked) {
+            return None;
+        }
+        tables.streams.remove(&stream).map(|(_, sender)| sender)
     }
 }

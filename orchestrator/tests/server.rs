@@ -32,6 +32,7 @@ fn config(dir: &Path) -> ServerConfig {
         dev: true,
         range: None,
         used: Vec::new(),
+        tcp: None,
     }
 }
 

@@ -18,3 +18,8 @@ pub fn short_hash<T: Serialize>(value: &T) -> String {
     let json = serde_json::to_vec(value).expect("vocabulary types have string keys and no failing serializer");
     sha256_hex(&json)[..16].to_owned()
 }
+
+/// Are two byte strings the same? The time it takes tells only their lengths.
+pub fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
+}

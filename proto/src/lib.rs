@@ -8,11 +8,14 @@ pub mod digest;
 pub mod endpoint;
 pub mod hello;
 pub mod id;
+pub mod identity;
+pub mod join_token;
 pub mod label;
 pub mod limits;
 pub mod names;
 pub mod needs;
 pub mod node;
+pub mod peer;
 pub mod ranges;
 pub mod revision;
 pub mod spec;
@@ -24,4 +27,19 @@ pub mod v1 {
     tonic::include_proto!("wherry.v1");
     /// The schema itself, for reflection.
     pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wherry_v1.bin"));
+}
+
+/// The paths of all calls that an encoded file descriptor set has, such as `/wherry.v1.Control/Why`. None if it is none.
+pub fn methods(descriptor: &[u8]) -> Vec<String> {
+    use prost::Message;
+    let Ok(set) = prost_types::FileDescriptorSet::decode(descriptor) else { return Vec::new() };
+    let of_file = |file: &prost_types::FileDescriptorProto| {
+        let package = file.package().to_owned();
+        let services = file.service.clone();
+        services.into_iter().flat_map(move |service| {
+            let prefix = format!("/{package}.{}/", service.name());
+            service.method.into_iter().map(move |m| format!("{prefix}{}", m.name())).collect::<Vec<_>>()
+        })
+    };
+    set.file.iter().flat_map(of_file).collect()
 }

@@ -3,6 +3,7 @@
 //! `scenario`: scripts against the orchestrator's engine, with transcripts that are compared byte for byte.
 //! `sim`: a whole cluster in one thread, from a seed; `invariants`: what it must keep, one file per promise.
 //! `bench`: what `make bench` measures.
+//! `site`: a server with TCP doors, and who joins it.
 //! `docker`: the real `ctl` on the real engine; the tests that use it are `tests/docker_*.rs`, one file per promise.
 
 pub mod bench;
@@ -10,3 +11,4 @@ pub mod docker;
 pub mod invariants;
 pub mod scenario;
 pub mod sim;
+pub mod site;

@@ -209,7 +209,7 @@ impl World {
                 format!("release {release}, changed: {changed}: {}{notices}", each.join(", "))
             }
             Outcome::Rejected(why) => format!("refused: {why}"),
-            other @ Outcome::Plan { .. } => format!("{other:?}"),
+            other @ (Outcome::Plan { .. } | Outcome::Enrolled { .. }) => format!("{other:?}"),
         };
         self.say(text);
         Ok(())

@@ -49,6 +49,7 @@ async fn a_server_opens_what_earlier_ones_wrote() {
             dev: true,
             range: None,
             used: Vec::new(),
+            tcp: None,
         };
         let server = start(config.clone()).await.unwrap_or_else(|e| panic!("{}: {e}", archive.display()));
         let client = Client::connect(&config.api_socket).await.expect("it answers");

@@ -79,6 +79,7 @@ impl Screen {
             dev: true,
             range: Some(format!("127.{number}.0.0/16").parse().expect("a range")),
             used: Vec::new(),
+            tcp: None,
         };
         let server = orchestrator::server::start(config).await.expect("the server starts");
         let engine = FakeRuntime::new();
@@ -109,8 +110,12 @@ impl Screen {
         let env = [("WHERRY_SOCKET", "set"), ("SHOP_PORT", &self.port)];
         Session {
             terminal,
-            target: Target { socket: Some(self.dir.path().join("api.sock")), cluster: None },
-            places: Places { state: self.dir.path().join("state"), system_socket: self.dir.path().join("none.sock") },
+            target: Target { socket: Some(self.dir.path().join("api.sock")), cluster: None, context: None },
+            places: Places {
+                state: self.dir.path().join("state"),
+                system_socket: self.dir.path().join("none.sock"),
+                config: self.dir.path().join("config"),
+            },
             dir: self.dir.path().to_owned(),
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         }

@@ -20,6 +20,8 @@ pub const UDP_PLAIN_MAX_BYTES: usize = 512;
 pub const UDP_MAX_BYTES: usize = 1_232;
 /// Bytes a relayed reply over UDP may have at all: the size that resolvers offer by habit.
 pub const UDP_RELAYED_MAX_BYTES: usize = 4_096;
+/// Bytes of a name at most, its last zero included.
+const NAME_MAX_BYTES: usize = 255;
 /// Bytes of an OPT record without options.
 const OPT_BYTES: usize = 11;
 /// The highest EDNS version there is.
@@ -171,10 +173,14 @@ pub(super) fn failure(packet: &[u8], rcode: ResponseCode, out: &mut Vec<u8>) -> 
     true
 }
 
-/// The bytes of the first question: its name, without compression, its type and its class.
+/// The bytes of the first question: its name, without compression, its type and its class. A name of more than 255 bytes
+/// is none (RFC 1035 section 2.3.4): repeating it could make a reply longer than may go over UDP.
 pub(super) fn question(packet: &[u8]) -> Option<&[u8]> {
     let mut at = HEADER_BYTES;
     loop {
+        if at >= HEADER_BYTES + NAME_MAX_BYTES {
+            return None;
+        }
         match *packet.get(at)? {
             0 => return packet.get(HEADER_BYTES..at + 5),
             length @ 1..=63 => at += 1 + usize::from(length),

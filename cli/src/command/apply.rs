@@ -3,6 +3,7 @@
 //! Nothing is sent before the whole manifest is known to be good. Also called by `dev`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use proto::id::{BlobDigest, ServiceName};
@@ -119,7 +120,7 @@ pub(super) async fn may_build(client: &Client, service: &ServiceName) -> Result<
 
 /// The engine of the dev cluster behind that socket.
 pub(super) fn docker_of(client: &Client) -> String {
-    let home = client.socket().parent().map(|dir| Home::new(dir.to_owned()));
+    let home = client.socket().and_then(Path::parent).map(|dir| Home::new(dir.to_owned()));
     home.and_then(|home| home.docker()).unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
 }
 

@@ -55,6 +55,7 @@ pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure>
     let home = Home::new(config.dir.clone());
     session.target.cluster = Some(config.name.clone());
     session.target.socket = None;
+    session.target.context = None;
     if args.foreground_daemon {
         return serve(&home, config).await;
     }
@@ -328,6 +329,7 @@ async fn down(session: &mut Session, args: &DevDownArgs) -> Result<Exit, Failure
     let home = Home::new(config.dir.clone());
     session.target.cluster = Some(config.name.clone());
     session.target.socket = None;
+    session.target.context = None;
     if !home.dir.exists() {
         return nothing_there(session, &config);
     }

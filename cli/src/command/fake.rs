@@ -54,6 +54,10 @@ pub struct Script {
     pub planned: v1::PlanProjectResponse,
     /// What `GetVersion` says of being a dev cluster.
     pub dev: bool,
+    /// Tokens that were asked for.
+    pub tokens_asked: Vec<v1::CreateTokenRequest>,
+    /// Identities that were revoked.
+    pub revoked: Vec<v1::RevokeIdentityRequest>,
 }
 
 /// The server.
@@ -105,9 +109,10 @@ impl World {
 /// A session in that directory.
 pub fn session(dir: PathBuf, socket: Option<PathBuf>) -> (Session, Buffer, Buffer) {
     let (terminal, out, err) = Terminal::buffered();
-    let places = Places { state: dir.join("state"), system_socket: dir.join("system.sock") };
+    let places =
+        Places { state: dir.join("state"), system_socket: dir.join("system.sock"), config: dir.join("config") };
     let env = [("WHERRY_SOCKET".to_owned(), "set, so that hints stay short".to_owned())].into();
-    (Session { terminal, target: Target { socket, cluster: None }, places, dir, env }, out, err)
+    (Session { terminal, target: Target { socket, ..Target::default() }, places, dir, env }, out, err)
 }
 
 impl Fake {
@@ -248,6 +253,65 @@ impl control_server::Control for Fake {
             next: "starts again in 2s".into(),
             detail: vec!["last output:".into(), "  no database".into()],
         }))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        let asked = request.into_inner();
+        let token = format!("wherry-{}-TOKEN", asked.kind);
+        let (id, expires_at_unix_ms) = ("00000000000000ab".to_owned(), NOW + asked.valid_ms);
+        let address = if asked.kind == "agent" { "10.0.0.1:7421".to_owned() } else { String::new() };
+        self.noted(|s| s.tokens_asked.push(asked));
+        self.change()?;
+        Ok(Response::new(v1::CreateTokenResponse { token, id, expires_at_unix_ms, address }))
+    }
+
+    async fn get_tokens(&self, _: Request<v1::GetTokensRequest>) -> Result<Response<v1::GetTokensResponse>, Status> {
+        let token = v1::Token {
+            id: "00000000000000ab".into(),
+            kind: "operator".into(),
+            role: "deployer".into(),
+            project: "shop".into(),
+            name: "alice".into(),
+            uses: 1,
+            used: 0,
+            made_at_unix_ms: NOW - 60_000,
+            expires_at_unix_ms: NOW + 3_600_000,
+            state: "valid".into(),
+        };
+        Ok(Response::new(v1::GetTokensResponse { tokens: vec![token], at_unix_ms: NOW, revision: 2 }))
+    }
+
+    async fn revoke_token(&self, _: Request<v1::RevokeTokenRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
+        self.change()?;
+        Ok(Response::new(v1::ChangeResponse { revision: 2, changed: true }))
+    }
+
+    async fn get_identities(
+        &self,
+        _: Request<v1::GetIdentitiesRequest>,
+    ) -> Result<Response<v1::GetIdentitiesResponse>, Status> {
+        let one = |kind: &str, name: &str, role: &str| v1::Identity {
+            kind: kind.into(),
+            name: name.into(),
+            role: role.into(),
+            project: String::new(),
+            enrolled_at_unix_ms: NOW - 60_000,
+            token: "00000000000000ab".into(),
+        };
+        let identities = vec![one("agent", "00000000000000ff", ""), one("operator", "alice", "admin")];
+        Ok(Response::new(v1::GetIdentitiesResponse { identities, at_unix_ms: NOW, revision: 2 }))
+    }
+
+    async fn revoke_identity(
+        &self,
+        request: Request<v1::RevokeIdentityRequest>,
+    ) -> Result<Response<v1::ChangeResponse>, Status> {
+        self.noted(|s| s.revoked.push(request.into_inner()));
+        self.change()?;
+        Ok(Response::new(v1::ChangeResponse { revision: 2, changed: true }))
     }
 
     async fn logs(&self, _: Request<v1::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {

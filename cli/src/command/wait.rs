@@ -90,7 +90,7 @@ async fn read(client: Client, project: String, events: u32, sender: mpsc::Sender
 }
 
 fn stream_ended(client: &Client) -> CallError {
-    CallError::Unreachable { socket: client.socket().to_owned(), cause: "the stream ended".to_owned() }
+    client.stream_ended()
 }
 
 /// Waits for a goal.

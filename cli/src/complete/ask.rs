@@ -28,6 +28,7 @@ pub fn known(line: &[String]) -> Option<Known> {
     let target = Target {
         socket: value(line, &["--socket"]).or_else(|| environment("WHERRY_SOCKET")).map(PathBuf::from),
         cluster: value(line, &["--cluster"]).or_else(|| environment("WHERRY_DEV")),
+        context: value(line, &["--context"]).or_else(|| environment("WHERRY_CONTEXT")),
     };
     let asked = value(line, &["--project", "-p"]);
     let session = Session::of_process(target).ok()?;

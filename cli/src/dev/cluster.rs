@@ -89,6 +89,7 @@ fn server_config(config: &DevConfig) -> anyhow::Result<ServerConfig> {
         dev: true,
         range: config.range.as_deref().map(str::parse).transpose()?,
         used: orchestrator::routes::used().context("the host's routes cannot be read")?,
+        tcp: None,
     })
 }
 

@@ -17,7 +17,7 @@ pub(super) fn invalid(error: ConvertError) -> Status {
     )
 }
 
-fn changed(outcome: &Outcome) -> Result<v1::ChangeResponse, Status> {
+pub(super) fn changed(outcome: &Outcome) -> Result<v1::ChangeResponse, Status> {
     match outcome {
         Outcome::Done { revision, changed } => Ok(v1::ChangeResponse { revision: revision.0, changed: *changed }),
         other => Err(Status::internal(format!("unexpected outcome {other:?}"))),

@@ -1,12 +1,13 @@
 //! The operators' door: reads State, admits and proposes changes.
 //!
 //! Never writes State but by proposing. Does not know the agents' door; streams from agents come by the switchboard.
-//! Authorisation is the unix socket's permissions until the first TCP listener opens.
+//! Who may call is `access`'s: each request comes in through its `admit`.
 
 mod blobs;
 mod changes;
 mod difference;
 mod events;
+mod identities;
 mod logs;
 mod plan;
 mod refusal;
@@ -24,7 +25,9 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use crate::access::admit;
 use crate::engine::{Command, Outcome, State};
+use crate::pki::authority::Authority;
 use crate::pki::seal::Sealer;
 use crate::raft::{Applied, Clock, RaftHandle};
 use crate::switchboard::Switchboard;
@@ -39,8 +42,18 @@ pub struct Api {
     state: watch::Receiver<Arc<State>>,
     switchboard: Switchboard,
     sealer: Arc<Sealer>,
+    authority: Arc<Authority>,
     clock: Arc<dyn Clock>,
-    dev: bool,
+    place: Place,
+}
+
+/// What a server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// A one-node cluster made by `ctl dev`.
+    pub dev: bool,
+    /// `HOST:PORT` where operators and agents reach it; empty: it has no TCP doors.
+    pub reached: [String; 2],
 }
 
 // === impl Api ===
@@ -51,11 +64,12 @@ impl Api {
         raft: RaftHandle,
         switchboard: Switchboard,
         sealer: Arc<Sealer>,
+        authority: Arc<Authority>,
         clock: Arc<dyn Clock>,
-        dev: bool,
+        place: Place,
     ) -> Api {
         let state = raft.state();
-        Api { raft, state, switchboard, sealer, clock, dev }
+        Api { raft, state, switchboard, sealer, authority, clock, place }
     }
 
     fn present(&self) -> Arc<State> {
@@ -75,52 +89,52 @@ impl Api {
 
 #[tonic::async_trait]
 impl Control for Api {
-    async fn get_version(&self, _: Request<v1::GetVersionRequest>) -> Answer<v1::GetVersionResponse> {
+    async fn get_version(&self, request: Request<v1::GetVersionRequest>) -> Answer<v1::GetVersionResponse> {
+        admit(request)?;
         Ok(Response::new(self.version()))
     }
 
     async fn put_blob(&self, request: Request<v1::PutBlobRequest>) -> Answer<v1::PutBlobResponse> {
-        self.store_blob(request.into_inner()).await.map(Response::new)
+        self.store_blob(admit(request)?).await.map(Response::new)
     }
 
     async fn apply_project(&self, request: Request<v1::ApplyProjectRequest>) -> Answer<v1::ApplyProjectResponse> {
-        self.apply(request.into_inner()).await.map(Response::new)
+        self.apply(admit(request)?).await.map(Response::new)
     }
 
     async fn plan_project(&self, request: Request<v1::ApplyProjectRequest>) -> Answer<v1::PlanProjectResponse> {
-        self.plan(request.into_inner()).await.map(Response::new)
+        self.plan(admit(request)?).await.map(Response::new)
     }
 
     async fn delete_project(&self, request: Request<v1::DeleteProjectRequest>) -> Answer<v1::ChangeResponse> {
-        self.remove_project(request.into_inner()).await.map(Response::new)
+        self.remove_project(admit(request)?).await.map(Response::new)
     }
 
     async fn delete_service(&self, request: Request<v1::DeleteServiceRequest>) -> Answer<v1::ChangeResponse> {
-        self.remove_service(request.into_inner()).await.map(Response::new)
+        self.remove_service(admit(request)?).await.map(Response::new)
     }
 
     async fn scale_service(&self, request: Request<v1::ScaleServiceRequest>) -> Answer<v1::ChangeResponse> {
-        self.scale(request.into_inner()).await.map(Response::new)
+        self.scale(admit(request)?).await.map(Response::new)
     }
 
     async fn steer_rollout(&self, request: Request<v1::SteerRolloutRequest>) -> Answer<v1::ApplyProjectResponse> {
-        self.steer(request.into_inner()).await.map(Response::new)
+        self.steer(admit(request)?).await.map(Response::new)
     }
 
     async fn get_history(&self, request: Request<v1::GetHistoryRequest>) -> Answer<v1::GetHistoryResponse> {
-        self.history(request.into_inner()).map(Response::new)
+        self.history(admit(request)?).map(Response::new)
     }
 
     async fn get_snapshot(&self, request: Request<v1::GetSnapshotRequest>) -> Answer<v1::Snapshot> {
         self.raft.read_barrier().await.map_err(|e| Status::unavailable(e.to_string()))?;
-        snapshot::snapshot(&self.present(), &self.servers(), &request.into_inner(), self.clock.wall())
-            .map(Response::new)
+        snapshot::snapshot(&self.present(), &self.servers(), &admit(request)?, self.clock.wall()).map(Response::new)
     }
 
     type WatchSnapshotStream = Flow<v1::Snapshot>;
 
     async fn watch_snapshot(&self, request: Request<v1::GetSnapshotRequest>) -> Answer<Self::WatchSnapshotStream> {
-        let request = request.into_inner();
+        let request = admit(request)?;
         let api = self.clone();
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
@@ -144,16 +158,38 @@ impl Control for Api {
     type WatchEventsStream = Flow<v1::EventBatch>;
 
     async fn watch_events(&self, request: Request<v1::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
-        self.open_events(request.into_inner()).map(Response::new)
+        self.open_events(admit(request)?).map(Response::new)
     }
 
     async fn why(&self, request: Request<v1::WhyRequest>) -> Answer<v1::WhyResponse> {
-        self.explain(request.into_inner()).map(Response::new)
+        self.explain(admit(request)?).map(Response::new)
     }
 
     type LogsStream = Flow<v1::LogChunk>;
 
     async fn logs(&self, request: Request<v1::LogsRequest>) -> Answer<Self::LogsStream> {
-        self.open_logs(request.into_inner()).await.map(Response::new)
+        self.open_logs(admit(request)?).await.map(Response::new)
+    }
+
+    async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Answer<v1::CreateTokenResponse> {
+        self.make_token(admit(request)?).await.map(Response::new)
+    }
+
+    async fn get_tokens(&self, request: Request<v1::GetTokensRequest>) -> Answer<v1::GetTokensResponse> {
+        admit(request)?;
+        Ok(Response::new(self.tokens()))
+    }
+
+    async fn revoke_token(&self, request: Request<v1::RevokeTokenRequest>) -> Answer<v1::ChangeResponse> {
+        self.forget_token(admit(request)?).await.map(Response::new)
+    }
+
+    async fn get_identities(&self, request: Request<v1::GetIdentitiesRequest>) -> Answer<v1::GetIdentitiesResponse> {
+        admit(request)?;
+        Ok(Response::new(self.identities()))
+    }
+
+    async fn revoke_identity(&self, request: Request<v1::RevokeIdentityRequest>) -> Answer<v1::ChangeResponse> {
+        self.forget_identity(admit(request)?).await.map(Response::new)
     }
 }

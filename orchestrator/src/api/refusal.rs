@@ -16,10 +16,19 @@ const TRAILER: &str = "wherry-refusal-bin";
 pub(super) fn rejected(rejection: &Rejection) -> Status {
     let code = match rejection {
         Rejection::Inadmissible(_) => Code::InvalidArgument,
-        Rejection::NoProject(_) | Rejection::NoService(_) | Rejection::NoNode(_) => Code::NotFound,
+        Rejection::NoProject(_)
+        | Rejection::NoService(_)
+        | Rejection::NoNode(_)
+        | Rejection::NoToken(_)
+        | Rejection::NoIdentity(_) => Code::NotFound,
         Rejection::Deleting(_)
         | Rejection::NoRollout { .. }
         | Rejection::TooNew { .. }
+        | Rejection::WrongSecret(_)
+        | Rejection::TokenOver { .. }
+        | Rejection::TokenKind { .. }
+        | Rejection::Taken { .. }
+        | Rejection::AuthorityFounded
         | Rejection::AlreadyBootstrapped => Code::FailedPrecondition,
         Rejection::ReleaseMoved { .. } => Code::Aborted,
         Rejection::Forgotten => Code::DataLoss,

@@ -16,7 +16,7 @@ impl Api {
             hello: Some(proto::hello::hello(state.cluster(), state.epoch())),
             server: view.id,
             role: view.role.to_owned(),
-            dev: self.dev,
+            dev: self.place.dev,
             container_range: state.ranges().map(|r| range(r.containers, r.containers_prefix)).unwrap_or_default(),
             service_range: state.ranges().map(|r| range(r.services, r.services_prefix)).unwrap_or_default(),
         }

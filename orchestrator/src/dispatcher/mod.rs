@@ -17,6 +17,7 @@ use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::access::Caller;
 use crate::engine::{State, endpoints};
 use crate::leader::LeaseEvent;
 use crate::pki::seal::Sealer;
@@ -116,8 +117,9 @@ impl Agents for Dispatcher {
         &self,
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let caller = caller(&request)?;
         let (sender, receiver) = mpsc::channel(MESSAGES_WAITING);
-        let outgoing = session::open(self.inner.clone(), request.into_inner(), sender, receiver).await?;
+        let outgoing = session::open(self.inner.clone(), &caller, request.into_inner(), sender, receiver).await?;
         Ok(Response::new(outgoing))
     }
 
@@ -125,8 +127,10 @@ impl Agents for Dispatcher {
         &self,
         request: Request<v1::FetchBlobRequest>,
     ) -> Result<Response<v1::FetchBlobResponse>, Status> {
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let node: NodeId = request.node.parse().map_err(|e| Status::invalid_argument(format!("node: {e}")))?;
+        caller.speaks_for(node)?;
         let digest = proto::convert::blob_digest("digest", request.digest)
             .map_err(|e| Status::invalid_argument(e.to_string()))?;
         let state = self.inner.state.borrow().clone();
@@ -143,12 +147,13 @@ impl Agents for Dispatcher {
         &self,
         request: Request<Streaming<v1::PushLogRequest>>,
     ) -> Result<Response<v1::PushLogResponse>, Status> {
+        let from = caller(&request)?.node()?;
         let mut chunks = request.into_inner();
         let mut reader = None;
         while let Some(push) = chunks.next().await {
             let push = push?;
             if reader.is_none() {
-                reader = self.inner.switchboard.answer(push.stream);
+                reader = self.inner.switchboard.answer(push.stream, from);
             }
             let Some(reader) = &reader else { break };
             let sent = match push.chunk {
@@ -162,6 +167,11 @@ impl Agents for Dispatcher {
         }
         Ok(Response::new(v1::PushLogResponse {}))
     }
+}
+
+/// Who calls, as the gate found out.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    request.extensions().get::<Caller>().cloned().ok_or_else(|| Status::internal("the call came past the gate"))
 }
 
 /// A stream that ends with an error once the session is fenced off.

@@ -18,6 +18,7 @@ use tonic::{Status, Streaming};
 
 use super::Inner;
 use super::told::Told;
+use crate::access::Caller;
 use crate::engine::{Command, Outcome, assignments};
 use crate::leader::LeaseEvent;
 use crate::raft::{Applied, ProposeError};
@@ -49,6 +50,7 @@ struct Session {
 /// Reads the hello, registers the node and starts the session.
 pub(super) async fn open(
     door: Arc<Inner>,
+    caller: &Caller,
     mut incoming: Streaming<v1::AgentMessage>,
     sender: mpsc::Sender<v1::ServerMessage>,
     receiver: mpsc::Receiver<v1::ServerMessage>,
@@ -58,7 +60,7 @@ pub(super) async fn open(
     let Some(FromAgent::Hello(hello)) = first.message else {
         return Err(Status::invalid_argument("the first message of a session is its hello"));
     };
-    let node = greet(&door, hello).await?;
+    let node = greet(&door, caller, hello).await?;
     let (id, fence) = door.begin_session(node);
     tracing::info!(%node, session = id.0, "agent connected");
     door.switchboard.plug(node, id, sender.clone());
@@ -81,13 +83,14 @@ pub(super) async fn open(
     Ok(super::outgoing(receiver, fence))
 }
 
-async fn greet(door: &Inner, hello: v1::AgentHello) -> Result<NodeId, Status> {
+async fn greet(door: &Inner, caller: &Caller, hello: v1::AgentHello) -> Result<NodeId, Status> {
     let state = door.state.borrow().clone();
     let mine = proto::hello::hello(state.cluster(), state.epoch());
     let theirs = hello.hello.ok_or_else(|| Status::invalid_argument("hello: missing"))?;
     proto::hello::admit(&mine, &theirs).map_err(|e| Status::failed_precondition(e.to_string()))?;
     let info: NodeInfo = required("node", hello.node).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let node = info.id;
+    caller.speaks_for(node)?;
     if state.node(node).is_some_and(|known| known.info == info) {
         return Ok(node);
     }

@@ -1,13 +1,15 @@
 //! The vocabulary of the Raft log. A new variant or field raises `State.version` before it may be proposed.
 
 use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, RequestId, ServiceKey, TaskId};
+use proto::identity::Subject;
 use proto::node::{NodeConditions, NodeInfo};
 use proto::revision::{Time, Wall};
 use proto::spec::{BlobKind, ProjectSpec};
 use proto::task_state::TaskStatus;
 use serde::{Deserialize, Serialize};
 
-use super::model::{Content, Ranges};
+use super::model::as_bytes;
+use super::model::{Authority, Content, Ranges, Token};
 use super::plan::Plan;
 
 /// A command with the time it was accepted at.
@@ -108,6 +110,48 @@ pub enum Command {
         /// The plan.
         plan: Plan,
     },
+    /// The cluster's authority, once.
+    FoundAuthority {
+        /// Made by the leader.
+        authority: Authority,
+    },
+    /// A join token.
+    PutToken {
+        /// Without its secret.
+        token: Token,
+    },
+    /// A join token is forgotten.
+    RevokeToken {
+        /// Which.
+        id: u64,
+    },
+    /// Somebody joins by a token.
+    Enrol {
+        /// By which.
+        token: u64,
+        /// SHA-256 of the secret that was shown.
+        hash: String,
+        /// Who.
+        who: Enrolling,
+        /// The public key; that its owner has the private one was proved at the door.
+        #[serde(with = "as_bytes")]
+        key: Vec<u8>,
+    },
+    /// An agent or operator is forgotten.
+    RevokeIdentity {
+        /// Who.
+        subject: Subject,
+    },
+}
+
+/// Who joins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Enrolling {
+    /// A node, under the id it drew.
+    Agent(NodeId),
+    /// An operator, under the token's name.
+    Operator,
 }
 
 impl Command {
@@ -118,6 +162,11 @@ impl Command {
         match self {
             Command::RaiseVersion { to } => *to,
             Command::SteerRollout { .. } => 2,
+            Command::FoundAuthority { .. }
+            | Command::PutToken { .. }
+            | Command::RevokeToken { .. }
+            | Command::Enrol { .. }
+            | Command::RevokeIdentity { .. } => 3,
             Command::PutProject { spec, .. } => spec.version(),
             Command::ApplyPlan { plan } => plan.version(),
             Command::Bootstrap { .. }

@@ -1,6 +1,7 @@
 //! What became of a command. There are no errors in the engine: a refusal is an outcome.
 
 use proto::id::{NodeId, ProjectName, ServiceKey, ServiceName};
+use proto::identity::Subject;
 use proto::revision::Revision;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,13 @@ pub enum Outcome {
         accepted: u32,
         /// The others: index in the plan, and what no longer held.
         rejected: Vec<(u32, String)>,
+    },
+    /// Somebody joined.
+    Enrolled {
+        /// The revision after it.
+        revision: Revision,
+        /// Under which name.
+        subject: Subject,
     },
     /// Nothing changed.
     Rejected(Rejection),
@@ -116,6 +124,46 @@ pub enum Rejection {
     /// All subnets are given away.
     #[error("the container range has no free subnet for another node")]
     RangeExhausted,
+    /// There is no such token.
+    #[error(
+        "there is no join token {0:016x}: it was revoked, or never was one of this cluster; make one with `ctl token create`"
+    )]
+    NoToken(u64),
+    /// The secret is another.
+    #[error(
+        "the join token is not genuine: its secret is not that of token {0:016x}; make one with `ctl token create`"
+    )]
+    WrongSecret(u64),
+    /// Nobody joins by it any more.
+    #[error("join token {id:016x} {why}; make another with `ctl token create`")]
+    TokenOver {
+        /// Which.
+        id: u64,
+        /// What is the matter.
+        why: String,
+    },
+    /// It is for somebody else.
+    #[error("join token {id:016x} is not for an {kind}; make one with `ctl token create {kind}`")]
+    TokenKind {
+        /// Which.
+        id: u64,
+        /// Who came with it.
+        kind: String,
+    },
+    /// Somebody else is known under that name.
+    #[error("{subject} is known with another key, and a token alone does not take its place; {remedy}")]
+    Taken {
+        /// Who.
+        subject: Subject,
+        /// What to do.
+        remedy: String,
+    },
+    /// There is nobody of that name.
+    #[error("{0} is not enrolled")]
+    NoIdentity(Subject),
+    /// There is an authority.
+    #[error("this cluster has its authority already")]
+    AuthorityFounded,
     /// The State is older than the command needs.
     #[error("this needs state version {needed}, the cluster is at {present}; upgrade every server first")]
     TooNew {

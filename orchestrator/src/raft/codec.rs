@@ -8,6 +8,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::shape;
 use crate::engine::STATE_VERSION;
 
 /// The frame's own format. Raised only if the frame changes, not with its content.
@@ -106,6 +107,9 @@ pub(super) fn encode_body<T: Serialize>(body: &T) -> Result<Vec<u8>, CodecError>
 
 /// Decodes what `encode_body` wrote; bytes left over are refused.
 pub(super) fn decode_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    if let Some(problem) = shape::problem(bytes) {
+        return Err(CodecError::Unknown { cause: problem.to_owned() });
+    }
     let mut rest = std::io::Cursor::new(bytes);
     let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
     let value = T::deserialize(&mut deserializer).map_err(|e| CodecError::Unknown { cause: e.to_string() })?;

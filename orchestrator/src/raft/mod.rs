@@ -33,9 +33,11 @@ mod parts;
 mod proposer;
 mod recent;
 mod record;
+mod shape;
 mod snapshot;
 mod state_machine;
 mod type_config;
+mod understand;
 mod upkeep;
 
 #[cfg(test)]
@@ -52,3 +54,4 @@ pub use network::{NoPeers, Transport, TransportError};
 pub use options::{RaftOptions, SnapshotRule, Timing};
 pub use snapshot::SnapshotFile;
 pub use type_config::{Applied, Batch, Encoded, TypeConfig};
+pub use understand::{Stored, understand};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{self, CodecError};
 use super::type_config::{Batch, Entry, LogId, SnapshotMeta, StoredMembership, Vote};
-use crate::engine::State;
+use crate::engine::{STATE_VERSION, State};
 
 /// The place of an entry: whose, in which term, at which index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +109,15 @@ pub(super) fn open_entry(frame: &[u8]) -> Result<Entry, CodecError> {
         PayloadRecord::Batch(batch) => EntryPayload::Normal(batch),
     };
     Ok(Entry { log_id: record.position.into(), payload })
+}
+
+/// The snapshot that a frame holds. A State that is newer than its frame says is not understood either.
+pub(super) fn open_snapshot(frame: &[u8]) -> Result<SnapshotRecord, CodecError> {
+    let record: SnapshotRecord = codec::open(frame)?;
+    match record.state.version() {
+        found if found > STATE_VERSION => Err(CodecError::Newer { found }),
+        _ => Ok(record),
+    }
 }
 
 /// State at one place of the log, and all that openraft must know about that place.

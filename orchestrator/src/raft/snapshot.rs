@@ -17,7 +17,7 @@ use super::disk;
 use super::error::RaftError;
 use super::fault::held;
 use super::identity::Guard;
-use super::record::SnapshotRecord;
+use super::record::{self, SnapshotRecord};
 use super::type_config::{Snapshot, SnapshotMeta};
 
 const SUFFIX: &str = ".snap";
@@ -88,7 +88,7 @@ impl Snapshots {
     /// Checks a snapshot that another server sent and keeps it as our own. Blocks.
     pub(super) fn install(&self, meta: &SnapshotMeta, sent: &SnapshotFile) -> io::Result<SnapshotRecord> {
         let frame = sent.read_all()?;
-        let record: SnapshotRecord = codec::open(&frame).map_err(io::Error::other)?;
+        let record = record::open_snapshot(&frame).map_err(io::Error::other)?;
         if record.meta() != *meta {
             let text = format!("the snapshot sent is {}, announced was {meta}", record.meta());
             return Err(io::Error::other(text));
@@ -158,7 +158,7 @@ fn newest_usable(
     while let Some(file) = files.last().filter(|(next, _)| *next >= log_begins).copied() {
         let path = dir.join(file_name(file));
         let frame = fs::read(&path).map_err(RaftError::io("read", &path))?;
-        match codec::open::<SnapshotRecord>(&frame) {
+        match record::open_snapshot(&frame) {
             Ok(record) => {
                 set_aside(&damaged)?;
                 return Ok(Some(record));

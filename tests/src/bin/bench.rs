@@ -2,17 +2,35 @@
 //!
 //! Built with the release profile beside the programs it measures. Ends with 1 when a part was left out or failed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tests::bench::report::Report;
-use tests::bench::{engine, idle, log, names, replicas, restart};
+use tests::bench::{doors, engine, idle, log, names, replicas, restart};
 
-const PARTS: [&str; 6] = ["engine", "log", "restart", "replicas", "names", "idle"];
+const PARTS: [&str; 7] = ["engine", "log", "doors", "restart", "replicas", "names", "idle"];
 const USAGE: &str =
-    "bench [PART...] [--idle-minutes N], PART one of engine log restart replicas names idle; all without one";
+    "bench [PART...] [--idle-minutes N], PART one of engine log doors restart replicas names idle; all without one";
 
 fn main() -> ExitCode {
+    // The other processes of the part `doors`.
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let other = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [doors::SERVER, dir] => Some(doors::serve(Path::new(dir))),
+        [doors::FLOOD, dir, address] => {
+            Some(address.parse().map_err(Into::into).and_then(|address| doors::flood(Path::new(dir), address)))
+        }
+        _ => None,
+    };
+    if let Some(ended) = other {
+        return ended.map_or_else(
+            |error| {
+                eprintln!("bench: {error:#}");
+                ExitCode::FAILURE
+            },
+            |()| ExitCode::SUCCESS,
+        );
+    }
     let (parts, minutes) = match parse(std::env::args().skip(1)) {
         Ok(asked) => asked,
         Err(problem) => {
@@ -20,7 +38,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if cfg!(debug_assertions) {
+    // The part `doors` is a ratio of the same program with and without a flood; it says how it was built.
+    let is_ratio = parts.iter().all(|part| part == "doors");
+    if cfg!(debug_assertions) && is_ratio {
+        println!("built without optimisation");
+    } else if cfg!(debug_assertions) {
         eprintln!("bench: built without optimisation; use `make bench`");
         return ExitCode::from(2);
     }
@@ -59,6 +81,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<(Vec<String>, u64), 
 fn measure(part: &str, report: &mut Report, minutes: u64) -> anyhow::Result<()> {
     match part {
         "engine" => engine::run(report),
+        "doors" => return doors::run(report),
         "log" => return log::run(report, &directory()),
         "restart" => restart::run(report),
         "replicas" => replicas::run(report),

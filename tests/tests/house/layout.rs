@@ -8,7 +8,7 @@ use super::source::tokens;
 use super::tree::{File, files, root};
 
 /// Packages in the normal tree at most, ours included, the tests' left out.
-const PACKAGES_MAX: usize = 250;
+const PACKAGES_MAX: usize = 270;
 
 fn opening(file: &File) -> Option<String> {
     (!file.text.starts_with("//!")).then(|| {

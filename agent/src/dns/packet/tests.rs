@@ -102,7 +102,9 @@ fn what_is_not_understood_is_said_so() {
     };
     let mut trailing_pointer = good[..12].to_vec();
     trailing_pointer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1]);
+    let long_name = [&good[..12], &[b"\x3f", &[b'a'; 63][..]].concat().repeat(4), &good[good.len() - 5..]].concat();
     let cases = [
+        ("a name of more than 255 bytes", long_name, ResponseCode::FormErr, 0),
         ("opcode status", changed(2, 2 << 3), ResponseCode::NotImp, 1),
         ("opcode update", changed(2, 5 << 3), ResponseCode::NotImp, 1),
         ("no question", [&good[..5], &[0; 7][..]].concat(), ResponseCode::FormErr, 0),

@@ -53,21 +53,26 @@ fn origin(cx: &mut Context<'_>, field: &Field<'_>, kind: BlobKind) -> Option<(Or
         return None;
     }
     let mut keys = cx.map(field)?;
-    let mut found = Vec::new();
+    let (mut found, mut is_said) = (Vec::new(), keys.has("external"));
+    is_said |= kind == BlobKind::Secret && keys.has("content");
+    // A key without a value says nothing.
+    let is_null = |f: &Field<'_>| f.node.value == Value::Null;
     if let Some(f) = keys.take("file") {
+        is_said |= !is_null(&f);
         found.extend(cx.filled_text(&f).map(|text| (Origin::File(text.to_owned()), f.node.at)));
     }
     if let Some(f) = keys.take("environment") {
+        is_said |= !is_null(&f);
         found.extend(cx.filled_text(&f).map(|text| (Origin::Variable(text.to_owned()), f.node.at)));
     }
     if kind == BlobKind::Config
         && let Some(f) = keys.take("content")
     {
+        is_said |= !is_null(&f);
         found.extend(cx.text(&f).map(|text| (Origin::Content(Zeroizing::new(text.to_owned())), f.node.at)));
     }
-    let is_complete = ["file", "content", "environment", "external"].iter().any(|key| keys.has(key));
     keys.finish(cx, not_yet);
-    if found.len() > 1 || !is_complete {
+    if found.len() > 1 || !is_said {
         cx.problem(field.at, format!("`{}` needs exactly one of {wanted}", field.path), "");
     }
     found.pop()

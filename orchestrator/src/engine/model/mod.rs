@@ -2,6 +2,7 @@
 
 pub mod blob;
 pub mod event;
+pub mod identity;
 pub mod network;
 pub mod node;
 pub mod project;
@@ -11,8 +12,10 @@ pub mod task;
 pub mod usage;
 pub mod volume;
 
+pub(crate) use blob::as_bytes;
 pub use blob::{Blob, Content};
 pub use event::Event;
+pub use identity::{Authority, Grant, Identity, Token};
 pub use network::Ranges;
 pub use node::{Node, Reachability};
 pub use project::{Deletion, Origin, Project, Release};

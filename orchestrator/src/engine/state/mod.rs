@@ -8,18 +8,21 @@ mod clients;
 pub mod invariant;
 mod stored;
 
-use imbl::{OrdMap, Vector};
+use imbl::{OrdMap, OrdSet, Vector};
 use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, ServiceKey, ServiceName, Slot, TaskId};
+use proto::identity::Subject;
 use proto::revision::{Epoch, Revision, Time, Uid, Wall};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::model::{Blob, Event, Node, Project, Ranges, Service, Task, Usage, Volume, VolumeKey};
+use super::model::{
+    Authority, Blob, Event, Identity, Node, Project, Ranges, Service, Task, Token, Usage, Volume, VolumeKey,
+};
 use clients::Clients;
 
 /// The newest version of State that this program understands.
-pub const STATE_VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 3;
 /// The version of a State before its first command. The leader raises it: the log says from where on.
 const FIRST_VERSION: u32 = 1;
 /// The version that knows rollouts.
@@ -48,6 +51,11 @@ pub struct State {
     /// How many there have ever been; 0 in a State that was written before they were counted.
     events_made: u64,
     next_task: u64,
+    authority: Option<Arc<Authority>>,
+    tokens: OrdMap<u64, Arc<Token>>,
+    identities: OrdMap<Subject, Arc<Identity>>,
+    /// Nodes whose identity was revoked: they may come back with another key.
+    pardoned: OrdSet<NodeId>,
     // Indexes, derived from the tables above.
     by_service: OrdMap<(ServiceKey, Slot, TaskId), ()>,
     by_node: OrdMap<(NodeId, TaskId), ()>,
@@ -79,6 +87,10 @@ impl State {
             events: Vector::new(),
             events_made: 0,
             next_task: 1,
+            authority: None,
+            tokens: OrdMap::new(),
+            identities: OrdMap::new(),
+            pardoned: OrdSet::new(),
             by_service: OrdMap::new(),
             by_node: OrdMap::new(),
             by_address: OrdMap::new(),
@@ -219,6 +231,26 @@ impl State {
     /// One content.
     pub fn blob(&self, digest: &BlobDigest) -> Option<&Arc<Blob>> {
         self.blobs.get(digest)
+    }
+    /// What issues certificates, once it is founded.
+    pub fn authority(&self) -> Option<&Arc<Authority>> {
+        self.authority.as_ref()
+    }
+    /// All join tokens in order of id.
+    pub fn tokens(&self) -> impl Iterator<Item = &Arc<Token>> {
+        self.tokens.values()
+    }
+    /// One join token.
+    pub fn token(&self, id: u64) -> Option<&Arc<Token>> {
+        self.tokens.get(&id)
+    }
+    /// Everybody who joined, by kind and name.
+    pub fn identities(&self) -> impl Iterator<Item = &Arc<Identity>> {
+        self.identities.values()
+    }
+    /// Somebody who joined.
+    pub fn identity(&self, subject: &Subject) -> Option<&Arc<Identity>> {
+        self.identities.get(subject)
     }
     /// Events, oldest first.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = &Arc<Event>> {

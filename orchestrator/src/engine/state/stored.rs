@@ -1,7 +1,8 @@
 //! State as it stands in snapshots: the tables without the indexes, which are derived anew.
 
-use imbl::{OrdMap, Vector};
+use imbl::{OrdMap, OrdSet, Vector};
 use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, ServiceKey, TaskId};
+use proto::identity::Subject;
 use proto::revision::{Epoch, Revision, Time, Wall};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -9,7 +10,9 @@ use std::sync::Arc;
 
 use super::State;
 use super::clients::Clients;
-use crate::engine::model::{Blob, Event, Node, Project, Ranges, Service, Task, Usage, Volume, VolumeKey};
+use crate::engine::model::{
+    Authority, Blob, Event, Identity, Node, Project, Ranges, Service, Task, Token, Usage, Volume, VolumeKey,
+};
 
 /// The tables.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,6 +37,15 @@ pub(super) struct StoredState {
     #[serde(default, skip_serializing_if = "is_zero")]
     events_made: u64,
     next_task: u64,
+    // Since version 3; earlier bytes have none of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authority: Option<Arc<Authority>>,
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    tokens: OrdMap<u64, Arc<Token>>,
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    identities: OrdMap<Subject, Arc<Identity>>,
+    #[serde(default, skip_serializing_if = "OrdSet::is_empty")]
+    pardoned: OrdSet<NodeId>,
 }
 
 /// A State without events is written as it was before they were counted.
@@ -62,6 +74,10 @@ impl From<State> for StoredState {
             events: s.events,
             events_made: s.events_made,
             next_task: s.next_task,
+            authority: s.authority,
+            tokens: s.tokens,
+            identities: s.identities,
+            pardoned: s.pardoned,
         }
     }
 }
@@ -99,6 +115,10 @@ impl From<StoredState> for State {
             events: s.events,
             events_made: s.events_made,
             next_task: s.next_task,
+            authority: s.authority,
+            tokens: s.tokens,
+            identities: s.identities,
+            pardoned: s.pardoned,
             by_service,
             by_node,
             by_address,

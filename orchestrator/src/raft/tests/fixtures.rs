@@ -99,6 +99,14 @@ fn fixtures() -> Vec<Fixture> {
         apply(&mut updating, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
     }
     assert!(updating.services().any(|s| s.rollout.is_some()), "the fixture has what it is for");
+    let mut joined = State::empty();
+    for command in [sample::every_command().remove(0).1, crate::engine::Command::RaiseVersion { to: 3 }] {
+        apply(&mut joined, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
+    }
+    for (name, command) in sample::commands_of_version_3() {
+        let outcome = apply(&mut joined, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
+        assert!(!matches!(outcome, crate::engine::Outcome::Rejected(_)), "{name}: {outcome:?}");
+    }
     let batch = Batch {
         version: 1,
         at: Time(1_000),
@@ -113,8 +121,12 @@ fn fixtures() -> Vec<Fixture> {
         snapshot("empty", State::empty()),
         snapshot("used", used),
         snapshot("updating-2", updating),
+        snapshot("joined-3", joined),
     ];
-    let commands = sample::every_command().into_iter().chain(sample::commands_of_version_2());
+    let commands = sample::every_command()
+        .into_iter()
+        .chain(sample::commands_of_version_2())
+        .chain(sample::commands_of_version_3());
     all.extend(commands.map(|(name, c)| command(name, c)));
     all
 }
@@ -142,4 +154,17 @@ fn what_was_written_is_still_read() {
     let found: BTreeSet<String> =
         fs::read_dir(dir()).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(found, known, "every file is checked");
+}
+
+#[test]
+fn a_later_version_dates_nothing_anew() {
+    let mut state = State::empty();
+    for command in sample::history_with_a_rollout() {
+        apply(&mut state, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
+    }
+    let tasks = |state: &State| state.tasks().cloned().collect::<Vec<_>>();
+    let before = tasks(&state);
+    let command = crate::engine::Command::RaiseVersion { to: 3 };
+    apply(&mut state, &Stamped { at: Time(9_000), wall: Wall(9_000), request: None, command });
+    assert_eq!((state.version(), tasks(&state)), (3, before));
 }

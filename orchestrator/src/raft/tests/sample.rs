@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use proto::assignment::Verdict;
 use proto::id::{BlobDigest, ClusterId, NodeId, ServiceKey, Slot, TaskId};
+use proto::identity::{OperatorRole, Subject};
 use proto::node::{NodeConditions, NodeInfo};
-use proto::revision::Revision;
+use proto::revision::{Revision, Wall};
 use proto::spec::{BlobKind, ContainerSpec, ProjectSpec, ServiceSpec};
 use proto::task_state::{Health, Phase, TaskStatus};
 
-use crate::engine::model::{Content, Ranges, VolumeKey};
+use crate::engine::command::Enrolling;
+use crate::engine::model::{Authority, Content, Grant, Ranges, Token, VolumeKey};
 use crate::engine::plan::{Change, Plan, Planned, Requires};
 use crate::engine::{Command, Outcome, Reason, State, Steer};
 
@@ -66,6 +68,33 @@ pub(super) fn commands_of_version_2() -> Vec<(&'static str, Command)> {
         ("put-project-2", changed),
         ("steer-rollout", Command::SteerRollout { service: key(), how: Steer::Undo { to: Some(3) } }),
         ("apply-plan-2", Command::ApplyPlan { plan: plan_of_version_2() }),
+    ]
+}
+
+/// What State version 3 brought, under the names of its fixtures; applied in this order, each changes something.
+pub(super) fn commands_of_version_3() -> Vec<(&'static str, Command)> {
+    let token = |id, grant| Token {
+        id,
+        hash: format!("{id:064x}"),
+        grant,
+        uses: 2,
+        used: 0,
+        made: Wall(1_000),
+        expires: Wall(9_000_000_000_000),
+    };
+    let shop = key().project;
+    let name = "alice".parse().expect("a name");
+    let operator = Grant::Operator { role: OperatorRole::Deployer, project: Some(shop), name };
+    let enrol = |token, who| Command::Enrol { token, hash: format!("{token:064x}"), who, key: vec![7; 32] };
+    let authority = Authority { certificate: vec![1, 2, 3], key: sealed() };
+    vec![
+        ("found-authority-3", Command::FoundAuthority { authority }),
+        ("put-token-3", Command::PutToken { token: token(5, Grant::Agent) }),
+        ("put-token-operator-3", Command::PutToken { token: token(6, operator) }),
+        ("enrol-agent-3", enrol(5, Enrolling::Agent(NodeId(77)))),
+        ("enrol-operator-3", enrol(6, Enrolling::Operator)),
+        ("revoke-identity-3", Command::RevokeIdentity { subject: Subject::Agent(NodeId(77)) }),
+        ("revoke-token-3", Command::RevokeToken { id: 5 }),
     ]
 }
 

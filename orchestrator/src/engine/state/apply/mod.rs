@@ -3,6 +3,9 @@
 //! One file per family of commands. Never starts anything.
 
 mod conditions;
+mod identity;
+#[cfg(test)]
+mod identity_tests;
 mod node;
 mod plan;
 mod project;
@@ -82,6 +85,11 @@ fn dispatch(state: &mut State, command: &Command) -> Outcome {
         Command::ReportStatuses { node, reports } => status::report(state, *node, reports),
         Command::ReportConditions { node, conditions } => conditions::report(state, *node, conditions),
         Command::ApplyPlan { plan } => plan::apply_plan(state, plan),
+        Command::FoundAuthority { authority } => identity::found(state, authority),
+        Command::PutToken { token } => identity::put_token(state, token),
+        Command::RevokeToken { id } => identity::revoke_token(state, *id),
+        Command::Enrol { token, hash, who, key } => identity::enrol(state, *token, hash, *who, key),
+        Command::RevokeIdentity { subject } => identity::revoke(state, subject),
     }
 }
 

@@ -16,7 +16,11 @@ pub(super) fn raise(state: &mut State, to: u32) -> Outcome {
     if to <= state.version {
         return done(state, false);
     }
+    let had_rollouts = state.has_rollouts();
     state.version = to;
+    if had_rollouts {
+        return done(state, true);
+    }
     let now = state.clock;
     let dated: Vec<Arc<Task>> = state.tasks.values().map(|t| Arc::new(dated(t, now))).collect();
     for task in dated {

@@ -1,0 +1,159 @@
+//! `ctl context`: clusters on other hosts.
+
+use std::io::Read;
+
+use proto::join_token::{JoinToken, TokenKind};
+use serde::Serialize;
+
+use crate::args::{ContextAddArgs, Format, Output};
+use crate::context::Contexts;
+use crate::exit::{Exit, Failure};
+use crate::output::json::{List, to_json, to_yaml};
+use crate::output::table::{Cell, Table};
+use crate::session::Session;
+use crate::time::{age, now_ms, rfc3339};
+
+/// The operators' port.
+const PORT: u16 = 7420;
+/// Longest token that is read, in bytes: what is longer is another file.
+const TOKEN_MAX_BYTES: u64 = 4 * 1024;
+
+/// `ctl context add`.
+pub async fn add(session: &mut Session, args: &ContextAddArgs) -> Result<Exit, Failure> {
+    let text = token_text(session, args)?;
+    let token = JoinToken::read(&text, TokenKind::Operator).map_err(|e| Failure::refused(e.to_string()))?;
+    let servers = args.server.iter().map(|server| with_port(server)).collect();
+    let contexts = Contexts::of(&session.places);
+    let kept = contexts.join(&args.name, servers, &token).await?;
+    let who = kept.subject().map(|subject| subject.name()).unwrap_or_default();
+    session.terminal.say(&format!("context {} added: you are operator {who} there", args.name));
+    if contexts.current()?.is_none() {
+        contexts.choose(&args.name)?;
+        session.terminal.say(&format!("ctl uses {} from now on when no cluster is named", args.name));
+    }
+    Ok(Exit::Done)
+}
+
+fn token_text(session: &Session, args: &ContextAddArgs) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = match &args.token_file {
+        None => {
+            return session.env.get("WHERRY_TOKEN").cloned().ok_or_else(|| {
+                Failure::usage("no join token was given")
+                    .hint("name a file with --token-file, or `-` for standard input")
+            });
+        }
+        Some(path) if path.as_os_str() == "-" => std::io::stdin().take(TOKEN_MAX_BYTES).read_to_string(&mut text),
+        Some(path) => {
+            let path = session.dir.join(path);
+            std::fs::File::open(path).and_then(|file| file.take(TOKEN_MAX_BYTES).read_to_string(&mut text))
+        }
+    };
+    let shown = args.token_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    read.map_err(|e| Failure::refused(format!("the join token in {shown} cannot be read: {e}")))?;
+    Ok(text)
+}
+
+/// `HOST`, `HOST:PORT`, `[::1]`, `[::1]:PORT`.
+fn with_port(server: &str) -> String {
+    let behind = server.rsplit_once(']').map_or(server, |(_, behind)| behind);
+    if behind.contains(':') { server.to_owned() } else { format!("{server}:{PORT}") }
+}
+
+/// `ctl context use`.
+pub fn choose(session: &mut Session, name: &str) -> Result<Exit, Failure> {
+    Contexts::of(&session.places).choose(name)?;
+    session.terminal.say(&format!("ctl uses {name} from now on when no cluster is named"));
+    Ok(Exit::Done)
+}
+
+/// `ctl context remove`.
+pub fn remove(session: &mut Session, name: &str) -> Result<Exit, Failure> {
+    Contexts::of(&session.places).remove(name)?;
+    let note = "an admin can revoke its operator with `ctl operator revoke`";
+    session.terminal.say(&format!("context {name} removed with its key; {note}"));
+    Ok(Exit::Done)
+}
+
+#[derive(Debug, Serialize)]
+struct Context {
+    name: String,
+    state: &'static str,
+    current: bool,
+    operator: String,
+    servers: Vec<String>,
+    cluster: String,
+    expires: Option<String>,
+    #[serde(skip)]
+    left_ms: u64,
+}
+
+/// `ctl context list`.
+pub fn list(session: &mut Session, output: Output) -> Result<Exit, Failure> {
+    let contexts = Contexts::of(&session.places);
+    let (current, now) = (contexts.current()?, now_ms());
+    let mut items = Vec::new();
+    for name in contexts.names() {
+        let current = current.as_ref() == Some(&name);
+        items.push(match contexts.kept(&name) {
+            Ok(kept) => Context {
+                state: if kept.is_over(now) { "expired" } else { "valid" },
+                current,
+                operator: kept.subject().map(|subject| subject.name()).unwrap_or_default(),
+                servers: kept.servers.clone(),
+                cluster: kept.cluster().map(|cluster| cluster.to_string()).unwrap_or_default(),
+                expires: rfc3339(kept.until_unix_ms),
+                left_ms: kept.until_unix_ms.saturating_sub(now),
+                name,
+            },
+            Err(failure) => {
+                session.terminal.say(&failure.message);
+                continue;
+            }
+        });
+    }
+    if items.is_empty() {
+        session.terminal.say("no contexts; `ctl context add NAME --server HOST --token-file FILE` joins a cluster");
+    }
+    let text = match output.format {
+        Format::Json => to_json(&List { kind: "ContextList", revision: 0, items }),
+        Format::Yaml => to_yaml(&List { kind: "ContextList", revision: 0, items }),
+        Format::Name => items.iter().map(|c| format!("{}\n", c.name)).collect(),
+        Format::Table | Format::Wide => table(&items, session.terminal.width),
+    };
+    session.terminal.print(&text)?;
+    Ok(Exit::Done)
+}
+
+fn table(items: &[Context], width: Option<usize>) -> String {
+    let mut table = Table::new(&["NAME", "IN USE", "OPERATOR", "SERVERS", "CERTIFICATE"]);
+    for context in items {
+        let left = if context.left_ms == 0 { "expired".to_owned() } else { format!("{} left", age(context.left_ms)) };
+        table.row(vec![
+            Cell::from(context.name.as_str()),
+            Cell::from(if context.current { "yes" } else { "" }),
+            Cell::from(context.operator.as_str()),
+            Cell::from(context.servers.join(",")),
+            Cell::from(left),
+        ]);
+    }
+    if table.is_empty() { String::new() } else { table.render(width) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_port;
+
+    #[test]
+    fn a_port_is_added_where_there_is_none() {
+        for (given, want) in [
+            ("host", "host:7420"),
+            ("host:1", "host:1"),
+            ("10.0.0.1", "10.0.0.1:7420"),
+            ("[::1]", "[::1]:7420"),
+            ("[::1]:1", "[::1]:1"),
+        ] {
+            assert_eq!(with_port(given), want);
+        }
+    }
+}

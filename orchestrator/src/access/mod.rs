@@ -1,0 +1,19 @@
+//! Who may do what: one table, one choke point in front of both doors, nothing allowed that is not written.
+//!
+//! # Flow
+//! `gate` stands before every service: it finds out who calls (a local socket, a verified certificate, nobody), asks
+//! State whether that identity still is what it says, and `rights` whether it may make this call. The doors then ask
+//! `Caller` about what only the message tells: whose node, which project.
+//!
+//! # Guarantees
+//! What an operator may do is read from State at each call, never from its certificate. A stream ends when the right to
+//! it ends. A call without a row is refused, and a server whose calls have not all a row does not start.
+
+mod caller;
+mod gate;
+pub mod rights;
+mod scope;
+
+pub use caller::Caller;
+pub use gate::Gate;
+pub use scope::{About, Asked, admit};

@@ -1,0 +1,14 @@
+//! The calling side of a connection between hosts: its key, whom it trusts, and the way to a server.
+//!
+//! TLS 1.3 and nothing else. Never answers a connection and never stores anything. Used by agents and ctl; the servers'
+//! side is their own.
+
+mod dial;
+mod enrol;
+mod kept;
+mod key;
+
+pub use dial::{Credentials, Remote, Trust, explain, explain_status};
+pub use enrol::{EnrolError, enrol, renew};
+pub use kept::{Kept, KeptError};
+pub use key::{KeyError, PrivateKey, enrolment_proof, proves_enrolment};
