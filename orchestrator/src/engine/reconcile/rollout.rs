@@ -26,6 +26,7 @@ use crate::engine::placement;
 use crate::engine::plan::{Change, Requires};
 use crate::engine::reason::Reason;
 use crate::engine::state::State;
+use crate::engine::state::apply::exit_words;
 
 pub(super) fn pass(draft: &mut Draft<'_>, now: Time) {
     let state = draft.state;
@@ -91,6 +92,12 @@ fn judge_slot(
     for task in tasks.into_iter().flat_map(|t| &t.current) {
         if let Some(setback) = task.setback.as_ref().filter(|s| s.revision > rollout.since) {
             let change = fail(Some(task), setback.cause.clone());
+            draft.change(change, requires(service, &[task]), Reason::NewTaskFailed);
+            return;
+        }
+        // One that is gone back to may have ended before, for good: nobody starts it again.
+        if service.gave_up(task) {
+            let change = fail(Some(task), exit_words(&task.status));
             draft.change(change, requires(service, &[task]), Reason::NewTaskFailed);
             return;
         }
