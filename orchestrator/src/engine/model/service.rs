@@ -3,14 +3,16 @@
 use proto::id::{ServiceKey, ServiceName};
 use proto::revision::{Revision, Uid, Wall};
 use proto::spec::{
-    Collision, HealthSpec, MountSource, PortMode, PortSpec, ServiceSpec, UpdateOrder, UpdateSpec, VolumeSpec,
+    Collision, HealthSpec, MountSource, PortMode, PortSpec, RestartPolicy, ServiceSpec, UpdateOrder, UpdateSpec,
+    VolumeSpec,
 };
+use proto::task_state::Phase;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Rollout, is_default};
+use super::{Rollout, Task, is_default};
 
 /// A service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +67,17 @@ impl Service {
             true => &self.spec.rollback,
             false => &self.spec.update,
         }
+    }
+
+    /// Its process ended, and the restart policy leaves it at that, although it is not complete.
+    pub fn gave_up(&self, task: &Task) -> bool {
+        let status = &task.status;
+        let starts_again = match self.spec.restart {
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure { max } => max == 0 || status.failures_in_a_row <= max,
+            RestartPolicy::No => false,
+        };
+        status.phase == Phase::Exited && status.retry_at.is_none() && !task.is_complete() && !starts_again
     }
 
     /// How long a started task may take until it is ready, in milliseconds.

@@ -26,6 +26,7 @@ use crate::engine::placement;
 use crate::engine::plan::{Change, Requires};
 use crate::engine::reason::Reason;
 use crate::engine::state::State;
+use crate::engine::state::apply::exit_words;
 
 pub(super) fn pass(draft: &mut Draft<'_>, now: Time) {
     let state = draft.state;
@@ -91,6 +92,12 @@ fn judge_slot(
     for task in tasks.into_iter().flat_map(|t| &t.current) {
         if let Some(setback) = task.setback.as_ref().filter(|s| s.revision > rollout.since) {
             let change = fail(Some(task), setback.cause.clone());
+            draft.change(change, requires(service, &[task]), Reason::NewTaskFailed);
+            return;
+        }
+        // One that is gone back to may have ended before, for good: nobody starts it again.
+        if service.gave_up(task) {
+            let change = fail(Some(task), exit_words(&task.status));
             draft.change(change, requires(service, &[task]), Reason::NewTaskFailed);
             return;
         }
@@ -184,7 +191,8 @@ fn delayed_until(service: &Service, slots: &Slots<'_>, now: Time) -> Option<Time
 fn start_prepared(draft: &mut Draft<'_>, service: &Service, tasks: &SlotTasks<'_>) {
     let Some(task) = tasks.current.last().filter(|t| t.is_prepared_only()) else { return };
     let mut others = tasks.outdated.iter().chain(&tasks.stopping).chain(&tasks.lost);
-    let collides = others.any(|t| t.node == task.node || is_heard(draft.state, t));
+    // One on a node that this plan marks may be heard again: the next plan knows.
+    let collides = others.any(|t| t.node == task.node || is_heard(draft.state, t) || draft.marked.contains(&t.node));
     if !collides {
         draft.change(Change::RunTask { task: task.id }, requires(service, &[task]), Reason::PredecessorStopped);
     }
