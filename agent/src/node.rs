@@ -94,7 +94,7 @@ pub async fn run_on(
     let node = ledger.node_id()?;
     let set = ledger.assignments()?.whole().map(Arc::new);
     let table = ledger.endpoints()?.whole().unwrap_or_default();
-    let memory = remembered(&ledger, set.is_some(), table.highest_incarnation(node), clock)?;
+    let memory = remembered(&ledger, set.as_deref(), table.highest_incarnation(node), clock)?;
     let (link, known) = match &config.door {
         Door::Unix(path) => (Link::Unix(path.clone()), None),
         Door::Join(join) => {
@@ -149,11 +149,11 @@ pub async fn run_on(
     Ok(())
 }
 
-fn remembered(ledger: &Ledger, has_set: bool, told: u32, clock: Clock) -> Result<Memory, LedgerError> {
+fn remembered(ledger: &Ledger, set: Option<&AssignmentSet>, told: u32, clock: Clock) -> Result<Memory, LedgerError> {
     let (now, wall) = (clock.now(), clock.wall());
     Ok(match ledger.memory()? {
-        Kept::Whole(memory) => memory.restored(now, wall),
-        Kept::Absent if !has_set => Memory::default(),
+        Kept::Whole(memory) => memory.restored(set, now, wall),
+        Kept::Absent if set.is_none() => Memory::default(),
         Kept::Absent | Kept::Lost => Memory::after_loss(wall, told),
     })
 }

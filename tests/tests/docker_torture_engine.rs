@@ -95,11 +95,11 @@ fn a_killed_engine_leaves_containers_that_are_adopted_as_they_are() {
     dev.down();
 }
 
-#[test]
-fn what_a_killed_engine_ended_is_started_again_in_place() {
+/// Its containers end with the engine and begin with it, in place.
+fn ended_with_its_engine(end: impl FnOnce(&mut PrivateEngine)) {
     let (mut engine, mut dev) = running(Options::default());
     let before = dev.containers("tort");
-    engine.kill();
+    end(&mut engine);
     until_told_of_the_engine(&dev);
     engine.begin();
     until_all_ready(&dev);
@@ -113,18 +113,11 @@ fn what_a_killed_engine_ended_is_started_again_in_place() {
 }
 
 #[test]
+fn what_a_killed_engine_ended_is_started_again_in_place() {
+    ended_with_its_engine(PrivateEngine::kill);
+}
+
+#[test]
 fn what_a_stopped_engine_ended_is_started_again_in_place() {
-    let (mut engine, mut dev) = running(Options::default());
-    let before = dev.containers("tort");
-    engine.stop();
-    until_told_of_the_engine(&dev);
-    engine.begin();
-    until_all_ready(&dev);
-    until_true("it serves again", || serves(&engine));
-    let after = dev.containers("tort");
-    for (name, container) in &before {
-        assert_eq!(after[name].id, container.id, "{name} is the same container");
-        assert_ne!(after[name].started_at, container.started_at, "the fault counts only if its process ended");
-    }
-    dev.down();
+    ended_with_its_engine(PrivateEngine::stop);
 }

@@ -144,9 +144,13 @@ impl Memory {
         Memory { floor: seconds.max(told.saturating_add(TOLD_LATE)), ..Memory::default() }
     }
 
-    /// Takes over what the ledger kept: moments are translated to this process's clock and room is left for what was
-    /// reported after the last write.
-    pub fn restored(mut self, now: Time, wall: Wall) -> Memory {
+    /// Takes over what the ledger kept beside the accepted set: moments are translated to this process's clock and room is
+    /// left for what was reported after the last write, also of tasks that came after it.
+    pub fn restored(mut self, set: Option<&AssignmentSet>, now: Time, wall: Wall) -> Memory {
+        for id in set.into_iter().flat_map(|set| set.tasks.keys()) {
+            let floor = self.floor;
+            self.tasks.entry(*id).or_insert_with(|| TaskMemory::above(floor));
+        }
         for task in self.tasks.values_mut() {
             task.status.sequence += SEQUENCE_GAP;
             task.gap = INCARNATION_GAP;

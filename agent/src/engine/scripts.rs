@@ -879,6 +879,23 @@ fn what_was_restarted_after_the_ledgers_last_write_gets_a_later_incarnation() {
     );
 }
 
+/// Its agent was killed before it wrote that the task is there, and had told of it already.
+#[test]
+fn a_task_newer_than_the_ledgers_last_write_is_told_above_what_was_told() {
+    check_script(
+        "restart
+         run t1 web.1
+         restart
+         plant c1 t1 web.1 running
+         list
+         > t1 says #5 running",
+    );
+    let mut world = World::new();
+    world.assign(made_for(&["t1", "web.1"]));
+    world.restart_agent();
+    assert!(world.memory.tasks[&task("t1")].status.sequence > 100);
+}
+
 #[test]
 fn limbo_is_left_alone_and_dead_is_removed() {
     check_script(

@@ -246,7 +246,7 @@ impl World {
     pub fn restart_agent(&mut self) {
         let kept = serde_json::to_vec(&self.memory).unwrap();
         let memory: Memory = serde_json::from_slice(&kept).unwrap();
-        self.memory = memory.restored(self.now, self.wall());
+        self.memory = memory.restored(Some(&self.set), self.now, self.wall());
         self.observed = Observed::default();
         self.busy.clear();
         self.dismissing.clear();

@@ -208,7 +208,8 @@ impl Node {
 
     fn on(bench: Arc<Bench>, clock: Clock, dir: tempfile::TempDir, set: Option<Arc<AssignmentSet>>) -> Node {
         let ledger = Arc::new(Ledger::open(dir.path()).unwrap());
-        let memory = ledger.memory().unwrap().whole().unwrap_or_default().restored(clock.now(), clock.wall());
+        let memory = ledger.memory().unwrap().whole().unwrap_or_default();
+        let memory = memory.restored(set.as_deref(), clock.now(), clock.wall());
         let (accepted, accepted_seen) = channel::channel(set);
         let (view, view_seen) = channel::channel(View::default());
         let reporter = Reporter::default();

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// The image all tests run: examples/build-images makes it; it holds the shop and busybox.
 pub const IMAGE: &str = "wherry/shop:dev";
 /// Longest wait for something that must happen.
-pub const PATIENCE: Duration = Duration::from_secs(45);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Asks until there is an answer.

@@ -4,15 +4,20 @@
 use orchestrator::engine::Command;
 use orchestrator::engine::model::Task;
 use proto::assignment::Desired;
+use proto::id::TaskId;
 use proto::task_state::Phase;
+use std::collections::BTreeSet;
 
 use super::Promise;
 use crate::sim::World;
 use crate::sim::event::Fact;
 
 /// The promise.
-#[derive(Debug)]
-pub(super) struct Capacity;
+#[derive(Debug, Default)]
+pub(super) struct Capacity {
+    /// Tasks that were asked to run at some time.
+    asked: BTreeSet<TaskId>,
+}
 
 impl Promise for Capacity {
     fn name(&self) -> &'static str {
@@ -21,12 +26,15 @@ impl Promise for Capacity {
 
     fn hold(&mut self, _: &World, fact: &Fact) -> Result<(), String> {
         let Fact::Committed { stamped, after, .. } = fact else { return Ok(()) };
+        self.asked.extend(after.tasks().filter(|t| t.desired == Desired::Run).map(|t| t.id));
         if !matches!(stamped.command, Command::ApplyPlan { .. }) {
             return Ok(());
         }
         for node in after.nodes() {
-            // Asked to stop before it ever started, it takes no room either.
-            let never_ran = |t: &Task| t.desired != Desired::Run && t.status.phase <= Phase::Prepared;
+            // Asked to stop before it was ever to run, it takes no room either; nor does one that was stopped in time.
+            let never_ran = |t: &Task| {
+                t.desired != Desired::Run && (t.status.phase <= Phase::Prepared || !self.asked.contains(&t.id))
+            };
             let held = || after.tasks_on(node.info.id).filter(|t| !never_ran(t));
             let cpu: u64 = held().map(|t| t.reservations.cpu_millis).sum();
             let memory: u64 = held().map(|t| t.reservations.memory_bytes).sum();

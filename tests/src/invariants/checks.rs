@@ -53,7 +53,8 @@ impl Promise for Checks {
         let failures = if *passed { 0 } else { before + u32::from(!forgiven) };
         self.counted.insert(key, (body.process, *incarnation, failures, ever || *passed));
         let is_unhealthy = memory.history.health == Health::Unhealthy;
-        let must = failures >= check.retries.max(1);
+        // A check may have become stricter since: what is forgiven is not judged by it.
+        let must = !forgiven && failures >= check.retries.max(1);
         if is_unhealthy == must {
             return Ok(());
         }

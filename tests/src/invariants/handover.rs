@@ -6,7 +6,8 @@ use orchestrator::engine::model::{Service, Task};
 use orchestrator::engine::plan::Change;
 use orchestrator::engine::{Command, Reason, State};
 use proto::id::{NodeId, Slot, TaskId};
-use proto::revision::Time;
+use proto::revision::{Time, Wall};
+use proto::task_state::TaskStatus;
 use std::collections::BTreeMap;
 
 use super::Promise;
@@ -16,8 +17,16 @@ use crate::sim::event::Fact;
 /// The promise.
 #[derive(Debug, Default)]
 pub(super) struct Handover {
-    /// Ready tasks: in which incarnation, and since when on the cluster's clock.
-    ready: BTreeMap<TaskId, (u32, Time)>,
+    /// Ready tasks: their incarnation and process, and since when on the cluster's clock.
+    ready: BTreeMap<TaskId, (u32, Option<Process>, Time)>,
+}
+
+/// Container and start: the same process also for an agent that lost its memory and counts on.
+type Process = (String, Wall);
+
+fn process(status: &TaskStatus) -> Option<Process> {
+    let start = status.started_at.filter(|_| !status.container_id.is_empty())?;
+    Some((status.container_id.clone(), start))
 }
 
 impl Promise for Handover {
@@ -67,11 +76,14 @@ impl Handover {
     fn reported(&mut self, state: &State) {
         self.ready.retain(|id, _| state.task(*id).is_some());
         for task in state.tasks() {
-            let incarnation = task.status.incarnation;
+            let (incarnation, process) = (task.status.incarnation, process(&task.status));
+            let goes_on = |(n, known, _): &(u32, Option<Process>, Time)| {
+                *n == incarnation || process.is_some() && *known == process
+            };
             if !task.status.is_ready() {
                 self.ready.remove(&task.id);
-            } else if self.ready.get(&task.id).is_none_or(|(n, _)| *n != incarnation) {
-                self.ready.insert(task.id, (incarnation, state.clock()));
+            } else if !self.ready.get(&task.id).is_some_and(goes_on) {
+                self.ready.insert(task.id, (incarnation, process, state.clock()));
             }
         }
     }
@@ -89,7 +101,7 @@ impl Handover {
         }
         let monitor_ms = service.policy().monitor_ms;
         let lasts = |t: &Task| {
-            let since = self.ready.get(&t.id).map(|(_, since)| *since);
+            let since = self.ready.get(&t.id).map(|(_, _, since)| *since);
             t.is_complete() || since.is_some_and(|since| now.since_ms(since) >= monitor_ms)
         };
         let successor = others().any(|t| t.spec_hash == service.spec_hash && lasts(t));

@@ -67,7 +67,7 @@ impl Promises {
                 Box::new(answered::Answered),
                 Box::<answers::Answers>::default(),
                 Box::<backoff::Backoff>::default(),
-                Box::new(capacity::Capacity),
+                Box::<capacity::Capacity>::default(),
                 Box::<checks::Checks>::default(),
                 Box::new(deadline::Deadline),
                 Box::new(deletion_order::DeletionOrder),

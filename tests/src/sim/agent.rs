@@ -78,6 +78,8 @@ pub struct Agent {
     pub suspend_seen: bool,
     /// How long this process was suspended in all, in milliseconds.
     pub slept: u64,
+    /// It is to crash soon after its next set that brings new tasks.
+    pub doomed: bool,
     /// Its disk takes no sets until then.
     pub disk_full_until: u64,
     /// What its disk holds.
@@ -124,6 +126,7 @@ impl Agent {
             suspended_until: 0,
             suspend_seen: false,
             slept: 0,
+            doomed: false,
             disk_full_until: 0,
             disk: Disk::default(),
             told: None,
@@ -210,7 +213,7 @@ impl World {
         }
         let told = body.table.highest_incarnation(body.info.id);
         body.memory = match body.disk.memory.as_ref().filter(|_| !body.disk.damaged) {
-            Some(memory) => read_again(memory).restored(now, wall),
+            Some(memory) => read_again(memory).restored(set.as_ref(), now, wall),
             None if set.is_none() && !body.disk.damaged => Memory::default(),
             None => Memory::after_loss(wall, told),
         };

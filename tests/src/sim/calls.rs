@@ -78,7 +78,7 @@ impl World {
             Step::Fetch | Step::Prepare { .. } => {
                 let (ms, bad) = self.pull(agent, &assignment.container.image);
                 pull = bad;
-                ms + CREATE_MS + self.rng.skewed(10, 400)
+                ms + self.rng.skewed(10, 460)
             }
             Step::Start { .. } => self.rng.skewed(20, 500),
             Step::Stop { grace_ms, .. } if program == Program::Stubborn => *grace_ms,

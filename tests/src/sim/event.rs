@@ -33,6 +33,8 @@ pub enum Event {
     Broken { agent: usize, link: u64 },
     /// An agent's process begins.
     AgentStarts { agent: usize },
+    /// An agent's process is killed.
+    AgentCrashes { agent: usize, process: u64 },
     /// An agent tries to connect.
     Connect { agent: usize, process: u64 },
     /// An agent's heartbeat is due.

@@ -253,6 +253,10 @@ impl World {
             Event::Closed { agent, link } => self.closed(agent, link),
             Event::Broken { agent, link } => self.broken(agent, link),
             Event::AgentStarts { agent } => self.agent_starts(agent),
+            Event::AgentCrashes { agent, process } if self.agents[agent].is_process(process) => {
+                self.crash_agent(agent, false);
+            }
+            Event::AgentCrashes { .. } => {}
             Event::Connect { agent, process } => self.connect(agent, process),
             Event::Beat { agent, link } => self.beat(agent, link),
             Event::Batch { agent, link } => self.batch(agent, link),

@@ -283,11 +283,19 @@ impl World {
             self.saw(Trouble::DiskFull);
             return;
         }
+        let brings_work = set.tasks.keys().any(|id| body.memory.task(*id).is_none());
+        let doomed = body.doomed && brings_work;
+        body.doomed &= !brings_work;
+        let process = body.process;
         self.trace.say(self.now, format_args!("agent {agent} takes set {} of {} tasks", set.revision, set.tasks.len()));
         body.disk.assignments = Some(Arc::clone(&set));
         body.accepted = Some(set);
         self.facts.push(Fact::Accepted { agent });
         self.find_engine_once(agent);
         self.turn(agent);
+        if doomed {
+            let soon = self.rng.range(1, 250);
+            self.after(soon, Event::AgentCrashes { agent, process });
+        }
     }
 }

@@ -27,6 +27,8 @@ impl World {
         let Some(trouble) = self.rng.pick(&troubles).copied() else { return };
         let at = self.rng.range(0, self.agents.len() as u64 - 1) as usize;
         match trouble {
+            // Now, or while it begins what its next set brings: before its memory of that is written.
+            Trouble::AgentCrash if self.rng.chance(500) => self.agents[at].doomed = true,
             Trouble::AgentCrash => self.crash_agent(at, false),
             Trouble::Relabel => self.relabel(at),
             Trouble::MemoryLost if self.rng.chance(250) => self.crash_agent(at, true),
@@ -127,7 +129,8 @@ impl World {
         self.saw(Trouble::Relabel);
     }
 
-    fn crash_agent(&mut self, at: usize, damaged: bool) {
+    pub(super) fn crash_agent(&mut self, at: usize, damaged: bool) {
+        self.agents[at].doomed = false;
         if !self.agents[at].alive || self.agents[at].suspended_until > self.now {
             return;
         }

@@ -206,7 +206,8 @@ fn stop_on_lost_nodes(draft: &mut Draft<'_>, service: &Service, set: &SlotSet, s
 fn start_prepared(draft: &mut Draft<'_>, service: &Service, tasks: &SlotTasks<'_>) {
     let Some(task) = tasks.current.last().filter(|t| t.is_prepared_only()) else { return };
     let mut others = tasks.outdated.iter().chain(&tasks.stopping).chain(&tasks.lost);
-    let collides = others.any(|t| t.node == task.node || is_heard(draft.state, t));
+    // One on a node that this plan marks may be heard again: the next plan knows.
+    let collides = others.any(|t| t.node == task.node || is_heard(draft.state, t) || draft.marked.contains(&t.node));
     if !collides {
         draft.change(Change::RunTask { task: task.id }, requires(service, &[task]), Reason::PredecessorStopped);
     }
