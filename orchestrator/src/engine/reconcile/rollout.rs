@@ -196,7 +196,10 @@ fn delayed_until(service: &Service, slots: &Slots<'_>, now: Time) -> Option<Time
 /// Where a global service's node is lost, nothing takes the place of its old task: a new one is made when the node returns.
 fn stop_on_lost_nodes(draft: &mut Draft<'_>, service: &Service, set: &SlotSet, slots: &Slots<'_>) {
     for (_, tasks) in slots.iter().filter(|(slot, _)| set.is_global() && !set.contains(**slot)) {
-        for old in tasks.outdated.iter().filter(|t| !draft.marked.contains(&t.node)).collect::<Vec<_>>() {
+        // One that is only prepared would find nobody to start it, once the rollout is over.
+        let prepared = tasks.lost.iter().filter(|t| t.is_prepared_only());
+        for old in tasks.outdated.iter().chain(prepared).filter(|t| !draft.marked.contains(&t.node)).collect::<Vec<_>>()
+        {
             stop(draft, service, old, None, Reason::NodeLost { node: old.node });
         }
     }
@@ -264,6 +267,7 @@ fn begin(draft: &mut Draft<'_>, service: &Service, slot: (Slot, &SlotSet), tasks
     if needs_turn && turns.free == 0 {
         return;
     }
+    let before = draft.plan.changes.len();
     // Two of the slot that collide wait for each other; one that never was ready has just been asked to stop.
     let keeps = served.or_else(|| tasks.outdated.iter().rev().find(|t| t.was_ready).copied());
     match (service.stop_first(), keeps) {
@@ -271,7 +275,9 @@ fn begin(draft: &mut Draft<'_>, service: &Service, slot: (Slot, &SlotSet), tasks
         (Some(because), Some(old)) => prepare(draft, service, slot, old, because, turns),
         (Some(_), None) => {}
     }
-    if needs_turn {
+    // One that counts as failed and still finds no node leaves its turn to the next.
+    let is_failed = service.rollout.as_ref().is_some_and(|r| r.failed.contains_key(&slot.0));
+    if needs_turn && !(is_failed && draft.plan.changes.len() == before) {
         turns.free = turns.free.saturating_sub(1);
     }
 }
@@ -333,6 +339,10 @@ fn hold(draft: &mut Draft<'_>, service: &Service, slot: Slot, why: placement::Un
 /// Nothing is left to do in any slot: is it over?
 fn conclude(draft: &mut Draft<'_>, service: &Service, set: &SlotSet, slots: &Slots<'_>, now: Time) {
     let Some(rollout) = service.rollout.as_ref().filter(|r| !r.is_done()) else { return };
+    // Which nodes a global service is asked for, the next plan knows.
+    if set.is_global() && !draft.marked.is_empty() {
+        return;
+    }
     let (mut done, mut undone, mut failed, mut without_node) = (0, 0, 0, 0);
     for slot in set.iter() {
         match slots.get(&slot) {
