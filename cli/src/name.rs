@@ -105,9 +105,13 @@ fn anywhere<'a>(service: &str, keys: &[&'a v1::ServiceKey]) -> Result<&'a v1::Se
 fn check_slot(found: &Found, snapshot: &v1::Snapshot) -> Result<(), Failure> {
     let Some(slot) = found.slot else { return Ok(()) };
     let of_service = |key: &Option<v1::ServiceKey>| key.as_ref() == Some(&found.key);
-    let wanted = snapshot.services.iter().find(|s| of_service(&s.key)).map_or(0, |s| s.replicas);
-    let exists =
-        (1..=wanted).contains(&slot) || snapshot.tasks.iter().any(|t| of_service(&t.service) && t.slot == slot);
+    let service = snapshot.services.iter().find(|s| of_service(&s.key));
+    let wanted = service.map_or(0, |s| s.replicas);
+    // Which nodes have which slot of a global one, the servers know.
+    let is_global = service.is_some_and(|s| s.global);
+    let exists = is_global
+        || (1..=wanted).contains(&slot)
+        || snapshot.tasks.iter().any(|t| of_service(&t.service) && t.slot == slot);
     if exists {
         return Ok(());
     }

@@ -42,7 +42,12 @@ impl ProjectSpec {
             .services
             .values()
             .all(|s| knows(s, &FIRST_SERVICE_FIELDS) && knows(&*s.container, &FIRST_CONTAINER_FIELDS));
-        if is_first { 1 } else { 2 }
+        let is_global = self.services.values().any(|s| s.mode == ServiceMode::Global);
+        match (is_global, is_first) {
+            (true, _) => 4,
+            (false, false) => 2,
+            (false, true) => 1,
+        }
     }
 }
 
@@ -126,6 +131,14 @@ pub struct ServiceSpec {
 }
 
 impl ServiceSpec {
+    /// How many tasks it has, in words: `3`, or `one on each node`.
+    pub fn how_many(&self) -> String {
+        match self.mode {
+            ServiceMode::Replicated => self.replicas.to_string(),
+            ServiceMode::Global => "one on each node".to_owned(),
+        }
+    }
+
     /// What two containers of one slot would get in each other's way over; `None`: they may run side by side.
     pub fn collision(&self) -> Option<Collision> {
         let written = self.container.mounts.iter().find_map(|m| match &m.source {

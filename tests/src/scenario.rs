@@ -3,25 +3,24 @@
 //! A line is a command; `>` echoes it in the transcript. Commands are listed in `World::obey`. No Docker, no log: the
 //! agents' reports are lines of the script too.
 
+mod show;
+mod spec;
+
 use orchestrator::engine::command::{Command, Stamped};
 use orchestrator::engine::model::Ranges;
-use orchestrator::engine::{
-    Leases, Outcome, STATE_VERSION, State, Steer, apply, endpoints, explain, next_deadline, reconcile,
-};
+use orchestrator::engine::{Leases, Outcome, STATE_VERSION, State, Steer, apply, reconcile};
 use proto::assignment::Desired;
 use proto::id::{ClusterId, NodeId, ProjectName, ServiceKey, Slot, TaskId};
 use proto::names::TypedName;
 use proto::node::{FEATURE_PREPARE, ForwardStatus, NodeConditions, NodeInfo};
 use proto::revision::{Time, Wall};
-use proto::spec::{
-    Constraint, ContainerSpec, Dependency, DependencyCondition, FailureAction, HealthCheck, HealthSpec, Mount,
-    MountSource, PortMode, PortSpec, Probe, ProjectSpec, Protocol, RestartPolicy, ServiceSpec, UpdateOrder, VolumeSpec,
-};
+use proto::spec::{MountSource, PortMode, ProjectSpec, VolumeSpec};
 use proto::task_state::{Health, Phase, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+
+use spec::{ms, port, service};
 
 /// Plans in a row after which a script is said not to settle.
 const PLANS_MAX: usize = 200;
@@ -219,32 +218,6 @@ impl World {
         self.tell_of(Command::SteerRollout { service: key(name)?.0, how })
     }
 
-    fn rollout(&mut self, name: &str) -> Done {
-        let key = key(name)?.0;
-        let service = self.state.service(&key).ok_or("no such service")?.clone();
-        let Some(rollout) = &service.rollout else {
-            self.say("none");
-            return Ok(());
-        };
-        let from = rollout.from.as_ref().map_or_else(|| "nothing".to_owned(), |f| format!("release {}", f.release));
-        let cause = if rollout.cause().is_empty() { String::new() } else { format!(" ({})", rollout.cause()) };
-        let done = explain::rollout::done_words(&self.state, &service);
-        self.say(format!("release {}: {}{cause}; {done}; from {from}", rollout.release, rollout.word()));
-        for line in explain::rollout::failures(&service, rollout) {
-            self.say(format!("  {line}"));
-        }
-        Ok(())
-    }
-
-    fn releases(&mut self, project: &str) -> Done {
-        let project = self.state.project(&parse(project)?).ok_or("no such project")?.clone();
-        for release in &project.releases {
-            let outcomes: Vec<String> = release.outcomes.iter().map(|(s, o)| format!("{s} {o}")).collect();
-            self.say(format!("{} {:?} {}", release.number, release.origin, outcomes.join(", ")).trim_end());
-        }
-        Ok(())
-    }
-
     /// Plans until there is nothing to do, and shows each plan.
     fn settle(&mut self) -> Done {
         for _ in 0..PLANS_MAX {
@@ -409,111 +382,6 @@ impl World {
         let digest = proto::id::BlobDigest(digest.to_owned());
         self.tell_of(Command::PutBlob { digest, kind: proto::spec::BlobKind::Config, content })
     }
-
-    fn deadline(&mut self) -> Done {
-        let text = match next_deadline(&self.state, &self.leases, self.now) {
-            Some(at) => format!("in {} ms", at.since_ms(self.now)),
-            None => "never".to_owned(),
-        };
-        self.say(text);
-        Ok(())
-    }
-
-    fn tasks(&mut self) -> Done {
-        let mut lines = Vec::new();
-        for service in self.state.services() {
-            for task in self.state.tasks_of(&service.key) {
-                let judged = explain::task(&self.state, task);
-                let node = self.state.node(task.node).map(|n| n.info.hostname.clone()).unwrap_or_default();
-                let address = task.addresses.first().map(ToString::to_string).unwrap_or_default();
-                let mut line = format!(
-                    "{} {}.{} g{} {node} {address} {}",
-                    task.id, task.service, task.slot, task.generation, judged.state
-                );
-                if !judged.reason.is_empty() {
-                    let _ = write!(line, " ({})", judged.reason);
-                }
-                lines.push(line);
-            }
-        }
-        self.say(if lines.is_empty() { "no tasks".to_owned() } else { lines.join("\n") });
-        Ok(())
-    }
-
-    fn services(&mut self) -> Done {
-        let mut lines = Vec::new();
-        for service in self.state.services() {
-            let judged = explain::service(&self.state, service);
-            let counts = explain::counts(&self.state, service);
-            let reason = if judged.reason.is_empty() { String::new() } else { format!(" ({})", judged.reason) };
-            lines.push(format!("{} {} {}/{}{reason}", service.key, judged.state, counts.ready, service.spec.replicas));
-        }
-        self.say(if lines.is_empty() { "no services".to_owned() } else { self.readable(&lines.join("\n")) });
-        Ok(())
-    }
-
-    fn endpoints(&mut self) -> Done {
-        let mut lines = Vec::new();
-        for (key, service) in &endpoints(&self.state).services {
-            let each: Vec<String> = service
-                .endpoints
-                .iter()
-                .map(|e| {
-                    format!(
-                        "{}={:?}@{}",
-                        e.slot,
-                        e.state,
-                        e.addresses.first().map(ToString::to_string).unwrap_or_default()
-                    )
-                })
-                .collect();
-            lines.push(format!("{key}: {}", each.join(" ")));
-        }
-        self.say(lines.join("\n"));
-        Ok(())
-    }
-
-    fn why(&mut self, name: &str) -> Done {
-        let (key, slot) = key(name)?;
-        let answer = explain::why(&self.state, &key, slot, Wall(self.now.0)).ok_or("no such service")?;
-        self.explained(answer)
-    }
-
-    fn why_node(&mut self, name: &str) -> Done {
-        let id = *self.nodes.get(name).ok_or("no such node")?;
-        let answer = explain::node::why(&self.state, id, Wall(self.now.0)).ok_or("no such node")?;
-        self.explained(answer)
-    }
-
-    fn why_project(&mut self, name: &str) -> Done {
-        let answer = explain::project::why(&self.state, &parse(name)?, Wall(self.now.0)).ok_or("no such project")?;
-        self.explained(answer)
-    }
-
-    fn explained(&mut self, answer: explain::Explanation) -> Done {
-        let text = format!("now:   {}\ncause: {}\nnext:  {}", answer.now, answer.cause, answer.next);
-        let text = self.readable(&text);
-        self.say(text);
-        for line in answer.detail {
-            self.say(format!("       {line}"));
-        }
-        Ok(())
-    }
-
-    fn events(&mut self, count: usize) -> Done {
-        let newest: Vec<String> = self
-            .state
-            .events()
-            .rev()
-            .take(count)
-            .map(|e| format!("{} {} {} {}", e.at.0, e.subject, e.kind, e.message).trim_end().to_owned())
-            .collect();
-        for line in newest.iter().rev() {
-            let line = self.readable(line);
-            self.say(line);
-        }
-        Ok(())
-    }
 }
 
 fn parse<T: std::str::FromStr>(text: &str) -> Result<T, String>
@@ -531,98 +399,6 @@ fn key(name: &str) -> Result<(ServiceKey, Option<Slot>), String> {
 
 fn pairs<'a>(options: &[&'a str]) -> Result<Vec<(&'a str, &'a str)>, String> {
     options.iter().map(|o| o.split_once('=').ok_or_else(|| format!("`{o}` is not option=value"))).collect()
-}
-
-fn service(options: &[&str]) -> Result<ServiceSpec, String> {
-    let mut container = ContainerSpec { image: "app:1".to_owned(), stop_grace_ms: 10_000, ..ContainerSpec::default() };
-    let mut spec = ServiceSpec::default();
-    for (option, value) in pairs(options)? {
-        match option {
-            "image" => container.image = value.to_owned(),
-            "replicas" => spec.replicas = parse(value)?,
-            "cpu" => spec.reservations.cpu_millis = parse(value)?,
-            "memory" => spec.reservations.memory_bytes = parse::<u64>(value)? << 20,
-            "port" => spec.ports.push(port(value, PortMode::Ingress)?),
-            "host-port" => spec.ports.push(port(value, PortMode::Host)?),
-            "alias" => {
-                spec.aliases.entry("default".to_owned()).or_default().insert(value.to_owned());
-            }
-            "order" if value == "stop-first" => spec.update.order = Some(UpdateOrder::StopFirst),
-            "parallelism" => spec.update.parallelism = parse(value)?,
-            "delay" => spec.update.delay_ms = ms(value)?,
-            "monitor" => spec.update.monitor_ms = ms(value)?,
-            "deadline" => spec.update.deadline_ms = ms(value)?,
-            "on-failure" if value == "pause" => spec.update.on_failure = FailureAction::Pause,
-            "on-failure" if value == "continue" => spec.update.on_failure = FailureAction::Continue,
-            "may-fail" => spec.update.max_failures_per_mille = parse(value)?,
-            "back-parallelism" => spec.rollback.parallelism = parse(value)?,
-            "back-monitor" => spec.rollback.monitor_ms = ms(value)?,
-            "back-delay" => spec.rollback.delay_ms = ms(value)?,
-            "back-on-failure" if value == "pause" => spec.rollback.on_failure = FailureAction::Pause,
-            "back-order" if value == "stop-first" => spec.rollback.order = Some(UpdateOrder::StopFirst),
-            "drain" => spec.drain_ms = ms(value)?,
-            "check" => spec.health = HealthSpec::Check(check(ms(value)?)),
-            "privileged" => container.isolation.privileged = parse(value)?,
-            "cap-add" => container.isolation.cap_add.extend([value.to_owned()]),
-            "platform" => container.platform = Some(value.to_owned()),
-            "constraint" => spec.placement.constraints.push(constraint(value)?),
-            "spread" => spec.placement.spread.push(value.to_owned()),
-            "max-per-node" => spec.placement.max_per_node = parse(value)?,
-            "restart" if value == "no" => spec.restart = RestartPolicy::No,
-            "volume" => container.mounts.push(Mount {
-                source: MountSource::Volume { name: value.to_owned(), nocopy: false, subpath: None },
-                target: "/data".to_owned(),
-                read_only: false,
-            }),
-            "needs" => {
-                let (value, required) = value.strip_suffix(":optional").map_or((value, true), |v| (v, false));
-                let (name, condition) = value.split_once(':').ok_or("needs=SERVICE:CONDITION[:optional]")?;
-                let condition = match condition {
-                    "started" => DependencyCondition::Started,
-                    "healthy" => DependencyCondition::Healthy,
-                    "completed" => DependencyCondition::Completed,
-                    other => return Err(format!("no condition `{other}`")),
-                };
-                spec.depends_on.insert(parse(name)?, Dependency { condition, required });
-            }
-            other => return Err(format!("no option `{other}`")),
-        }
-    }
-    spec.container = Arc::new(container);
-    Ok(spec)
-}
-
-/// A check whose failures do not count for so long after the start.
-fn check(start_period_ms: u64) -> HealthCheck {
-    HealthCheck {
-        probe: Probe::Tcp { port: 80 },
-        interval_ms: 10_000,
-        timeout_ms: 1_000,
-        retries: 3,
-        start_period_ms,
-        start_interval_ms: 1_000,
-    }
-}
-
-fn ms(span: &str) -> Result<u64, String> {
-    match span.strip_suffix("ms") {
-        Some(ms) => parse(ms),
-        None => Ok(parse::<u64>(span.strip_suffix('s').ok_or("a span ends in ms or s")?)? * 1_000),
-    }
-}
-
-fn constraint(text: &str) -> Result<Constraint, String> {
-    let (equal, parts) = match text.split_once("==") {
-        Some(parts) => (true, parts),
-        None => (false, text.split_once("!=").ok_or("constraint=ATTRIBUTE==VALUE or ATTRIBUTE!=VALUE")?),
-    };
-    Ok(Constraint { attribute: parts.0.to_owned(), equal, value: parts.1.to_owned() })
-}
-
-fn port(value: &str, mode: PortMode) -> Result<PortSpec, String> {
-    let (published, target) = value.split_once(':').ok_or("PUBLISHED:TARGET")?;
-    let (published, target) = (parse(published)?, parse(target)?);
-    Ok(PortSpec { name: None, target, published, host_ip: None, protocol: Protocol::Tcp, mode })
 }
 
 fn phase_of(word: &str) -> Result<Phase, String> {

@@ -149,7 +149,7 @@ fn service_page(key: &v1::ServiceKey, snapshot: &v1::Snapshot) -> Page {
         page.field("Reason", one_line(&service.reason));
         page.field("Image", &service.image);
         page.field(
-            "Replicas",
+            if service.global { "Nodes" } else { "Replicas" },
             format!("{} wanted, {} ready, {} current", service.replicas, service.ready, service.current),
         );
         page.field("Generation", service.generation.to_string());

@@ -278,7 +278,9 @@ impl Judge {
     fn settled(&self, snapshot: &v1::Snapshot, name: &str, now_ms: u64) -> bool {
         let Some(service) = self.service(snapshot, name) else { return false };
         let Some(wanted) = self.goal.services.get(name) else { return false };
-        if service.replicas != *wanted {
+        // How many nodes a global one may be on only the servers know; on none, it does not run.
+        let wanted = &if service.global { service.replicas } else { *wanted };
+        if service.replicas != *wanted || service.global && *wanted == 0 {
             return false;
         }
         if service.state == "complete" {

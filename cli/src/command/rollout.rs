@@ -146,7 +146,7 @@ fn releases(answer: &v1::GetHistoryResponse) -> Table {
             age_since(answer.at_unix_ms, release.at_unix_ms).into(),
             release.what.as_str().into(),
             Cell::image(&release.image),
-            release.replicas.to_string().into(),
+            if release.global { "global".into() } else { release.replicas.to_string().into() },
             Cell::state(&release.outcome),
             release.cause.as_str().into(),
         ]);

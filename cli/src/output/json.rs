@@ -45,6 +45,7 @@ pub struct Service {
     state: String,
     project: String,
     service: String,
+    mode: &'static str,
     replicas: u32,
     ready: u32,
     current: u32,
@@ -108,6 +109,7 @@ pub struct Release {
     at: Option<String>,
     what: String,
     image: String,
+    mode: &'static str,
     replicas: u32,
     cause: String,
 }
@@ -268,6 +270,10 @@ impl From<&v1::Project> for Project {
     }
 }
 
+fn mode(global: bool) -> &'static str {
+    if global { "global" } else { "replicated" }
+}
+
 impl From<&v1::Service> for Service {
     fn from(s: &v1::Service) -> Service {
         let key = s.key.clone().unwrap_or_default();
@@ -276,6 +282,7 @@ impl From<&v1::Service> for Service {
             state: s.state.clone(),
             project: key.project,
             service: key.service,
+            mode: mode(s.global),
             replicas: s.replicas,
             ready: s.ready,
             current: s.current,
@@ -327,6 +334,7 @@ impl From<&v1::Release> for Release {
             at: rfc3339(r.at_unix_ms),
             what: r.what.clone(),
             image: r.image.clone(),
+            mode: mode(r.global),
             replicas: r.replicas,
             cause: r.cause.clone(),
         }

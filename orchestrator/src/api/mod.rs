@@ -13,6 +13,7 @@ mod plan;
 mod refusal;
 mod rollout;
 mod snapshot;
+mod views;
 mod words;
 
 use proto::id::RequestId;
@@ -45,6 +46,7 @@ pub struct Api {
     authority: Arc<Authority>,
     clock: Arc<dyn Clock>,
     place: Place,
+    views: views::Views,
 }
 
 /// What a server says of itself.
@@ -69,7 +71,7 @@ impl Api {
         place: Place,
     ) -> Api {
         let state = raft.state();
-        Api { raft, state, switchboard, sealer, authority, clock, place }
+        Api { raft, state, switchboard, sealer, authority, clock, place, views: views::Views::default() }
     }
 
     fn present(&self) -> Arc<State> {
@@ -128,7 +130,8 @@ impl Control for Api {
 
     async fn get_snapshot(&self, request: Request<v1::GetSnapshotRequest>) -> Answer<v1::Snapshot> {
         self.raft.read_barrier().await.map_err(|e| Status::unavailable(e.to_string()))?;
-        snapshot::snapshot(&self.present(), &self.servers(), &admit(request)?, self.clock.wall()).map(Response::new)
+        snapshot::snapshot(&self.present(), &self.views, &self.servers(), &admit(request)?, self.clock.wall())
+            .map(Response::new)
     }
 
     type WatchSnapshotStream = Flow<v1::Snapshot>;
@@ -141,7 +144,7 @@ impl Control for Api {
             let mut states = api.state.clone();
             loop {
                 let state = states.borrow_and_update().clone();
-                let answer = snapshot::snapshot(&state, &api.servers(), &request, api.clock.wall());
+                let answer = snapshot::snapshot(&state, &api.views, &api.servers(), &request, api.clock.wall());
                 let is_over = answer.is_err();
                 if sender.send(answer).await.is_err() || is_over {
                     return;

@@ -2,7 +2,7 @@
 
 use proto::convert::required;
 use proto::id::ServiceKey;
-use proto::spec::ServiceSpec;
+use proto::spec::{ServiceMode, ServiceSpec};
 use proto::v1;
 use tonic::Status;
 
@@ -70,6 +70,7 @@ fn release_view(project: &Project, service: &Service, release: &Release, spec: &
         what: origin_words(&release.origin),
         image: spec.container.image.clone(),
         replicas: spec.replicas,
+        global: spec.mode == ServiceMode::Global,
         outcome: present.map(|r| r.word()).or(noted.map(|n| n.0)).unwrap_or_default().to_owned(),
         cause: present
             .map(|r| r.cause().to_owned())
@@ -102,7 +103,7 @@ pub(super) fn view(state: &State, service: &Service) -> Option<v1::Rollout> {
         from_release: rollout.from.as_ref().map_or(0, |f| f.release),
         began_at_unix_ms: rollout.began_at.0,
         ended_at_unix_ms: rollout.ended_at.map(|at| at.0),
-        slots: slots(state, service).map(|(slot, progress)| slot_view(rollout, slot, progress)).collect(),
+        slots: slots(state, service).into_iter().map(|(slot, progress)| slot_view(rollout, slot, progress)).collect(),
         failed_release: back.map_or(0, |b| b.of),
         restored_release: back.map_or(0, |b| b.to),
         log: back.map_or_else(first_log, |b| b.log.clone()),

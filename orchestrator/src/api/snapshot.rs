@@ -7,10 +7,12 @@ use proto::spec::Reservations;
 use proto::v1;
 use tonic::Status;
 
+use super::views::Views;
 use crate::engine::State;
 use crate::engine::explain;
 use crate::engine::model::{Node, Project, Service, Task, Volume};
 use crate::engine::placement::Ledger;
+use crate::engine::reconcile::SlotSet;
 
 /// What a server says of itself.
 #[derive(Debug, Clone)]
@@ -25,6 +27,7 @@ pub(super) struct ServerView {
 /// Everything, or one project's part. `wall`: now, which ages are counted from however long ago the last change was.
 pub(super) fn snapshot(
     state: &State,
+    views: &Views,
     servers: &[ServerView],
     request: &v1::GetSnapshotRequest,
     wall: Wall,
@@ -38,8 +41,12 @@ pub(super) fn snapshot(
     Ok(v1::Snapshot {
         revision: state.revision().0,
         at_unix_ms: wall.max(state.wall()).0,
-        projects: state.projects().filter(|p| wanted(&p.name)).map(|p| project_view(state, p)).collect(),
-        services: state.services().filter(|s| wanted(&s.key.project)).map(|s| service_view(state, s)).collect(),
+        projects: state.projects().filter(|p| wanted(&p.name)).map(|p| project_view(state, views, p)).collect(),
+        services: state
+            .services()
+            .filter(|s| wanted(&s.key.project))
+            .map(|s| (*views.service(state, s, service_view)).clone())
+            .collect(),
         tasks: tasks(state, &wanted),
         nodes: state.nodes().map(|n| node_view(n, &ledger)).collect(),
         volumes: state.volumes().filter(|v| wanted(&v.key.project)).map(|v| volume_view(state, v)).collect(),
@@ -48,13 +55,14 @@ pub(super) fn snapshot(
     })
 }
 
-fn project_view(state: &State, project: &Project) -> v1::Project {
+fn project_view(state: &State, views: &Views, project: &Project) -> v1::Project {
+    let services: Vec<_> = state.services_of(&project.name).map(|s| views.service(state, s, service_view)).collect();
     v1::Project {
         name: project.name.to_string(),
-        state: explain::project::judge(state, project).state.to_owned(),
+        state: explain::project::in_a_word(project, services.iter().map(|s| s.state.as_str())).to_owned(),
         release: project.release,
         applied_at_unix_ms: project.applied_at.0,
-        services: u32::try_from(state.services_of(&project.name).count()).unwrap_or(u32::MAX),
+        services: u32::try_from(services.len()).unwrap_or(u32::MAX),
         uid: project.uid.to_string(),
         modified: project.modified.0,
     }
@@ -67,7 +75,8 @@ fn service_view(state: &State, service: &Service) -> v1::Service {
         key: Some((&service.key).into()),
         state: judged.state.to_owned(),
         image: service.spec.container.image.clone(),
-        replicas: service.spec.replicas,
+        replicas: SlotSet::of(state, service).count(),
+        global: state.is_global(service),
         ready: counts.ready,
         current: counts.current,
         generation: service.generation,

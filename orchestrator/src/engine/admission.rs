@@ -4,7 +4,7 @@
 
 use proto::id::{ProjectName, ServiceName};
 use proto::limits::{REPLICAS_MAX, SERVICES_PER_PROJECT_MAX};
-use proto::spec::{MountSource, PortMode, PortSpec, ProjectSpec, Protocol, ServiceSpec};
+use proto::spec::{MountSource, PortMode, PortSpec, ProjectSpec, Protocol, ServiceMode, ServiceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::outcome::FieldProblem;
@@ -78,6 +78,10 @@ fn admit_service(
 
 fn admit_placement(at: &str, service: &ServiceSpec, problems: &mut Vec<FieldProblem>) {
     let placement = &service.placement;
+    if service.mode == ServiceMode::Global && placement.max_per_node > 0 {
+        let message = "a global service has one task on each node anyway";
+        problems.push(problem(&format!("{at}.max_replicas_per_node"), message, "remove it"));
+    }
     let constraints = placement.constraints.iter().map(|c| ("constraints", &c.attribute));
     let spread = placement.spread.iter().map(|attribute| ("preferences", attribute));
     for (field, attribute) in constraints.chain(spread) {

@@ -7,13 +7,15 @@ use proto::id::{ServiceKey, Slot};
 use proto::node::ForwardStatus;
 use proto::spec::DependencyCondition;
 use proto::task_state::{Health, Phase, TaskStatus};
+use std::collections::BTreeSet;
 
 use super::model::{Node, Service, Task};
 use super::placement::{self, Ledger};
-use super::reconcile::blocking_gates;
+use super::reconcile::{SlotSet, blocking_gates};
 use super::state::State;
 use super::state::apply::exit_words;
 
+mod global;
 pub mod node;
 pub mod project;
 pub mod rollout;
@@ -117,12 +119,13 @@ pub struct Counts {
 /// Counts of a service's wanted tasks on nodes that are heard.
 pub fn counts(state: &State, service: &Service) -> Counts {
     let mut counts = Counts::default();
+    let set = SlotSet::of(state, service);
     for task in state.tasks_of(&service.key) {
         let is_heard = state.node(task.node).is_some_and(|n| n.is_up());
         if !is_heard || !task.is_wanted() {
             continue;
         }
-        let is_current = task.spec_hash == service.spec_hash;
+        let is_current = task.spec_hash == service.spec_hash && (!set.is_global() || set.is_at_home(task));
         counts.ready += u32::from(task.status.is_ready());
         counts.complete += u32::from(task.is_complete());
         counts.current += u32::from(is_current);
@@ -137,9 +140,13 @@ pub fn service(state: &State, service: &Service) -> Judgement {
         return word("deleting", removing_reason(state, service));
     }
     let counts = counts(state, service);
-    let wanted = service.spec.replicas;
+    let set = SlotSet::of(state, service);
+    let wanted = set.count();
     if let Some(problem) = port_problem(state, &service.key) {
         return word("degraded", problem.problem.clone());
+    }
+    if !set.has_any() {
+        return word("failed", global::nowhere(state, service));
     }
     let surplus = state.tasks_of(&service.key).any(|t| !t.is_wanted());
     let is_under_way = service.rollout.as_ref().is_some_and(|r| !r.is_done());
@@ -147,7 +154,7 @@ pub fn service(state: &State, service: &Service) -> Judgement {
         let all_complete = wanted > 0 && counts.complete >= wanted;
         return word(if all_complete { "complete" } else { "running" }, "");
     }
-    let reason = worst(state, service);
+    let reason = worst(state, service, &set);
     let is_failed = reason.as_ref().is_some_and(|r| r.0);
     let text = reason.map(|r| r.1).unwrap_or_default();
     if let Some(judged) = rollout::judge(state, service, &text) {
@@ -185,12 +192,13 @@ fn removing_reason(state: &State, service: &Service) -> String {
 }
 
 /// The worst of its slots: does it fail, and why.
-fn worst(state: &State, service: &Service) -> Option<(bool, String)> {
+fn worst(state: &State, service: &Service, set: &SlotSet) -> Option<(bool, String)> {
+    let mut unplaceable = Unplaceable::of(state, service, set);
     let mut worst: Option<(bool, String)> = None;
-    for slot in super::reconcile::slot_order(service.spec.replicas) {
+    for slot in set.iter() {
         let current = state
             .tasks_of(&service.key)
-            .filter(|t| t.slot == slot && t.is_wanted() && t.spec_hash == service.spec_hash)
+            .filter(|t| t.slot == slot && t.is_wanted() && t.spec_hash == service.spec_hash && set.is_at_home(t))
             .last();
         let (is_failed, reason) = match current {
             Some(t) if t.is_satisfied() && state.node(t.node).is_some_and(|n| n.is_up()) => continue,
@@ -198,7 +206,7 @@ fn worst(state: &State, service: &Service) -> Option<(bool, String)> {
                 let judged = task(state, t);
                 (matches!(judged.state, "failed" | "backing-off" | "unhealthy" | "lost"), judged.reason)
             }
-            None => match unplaceable(state, service) {
+            None => match unplaceable.why(slot) {
                 Some(why) => (true, why),
                 None => (false, no_task_reason(state, service, slot)),
             },
@@ -228,18 +236,47 @@ fn no_task_reason(state: &State, service: &Service, slot: Slot) -> String {
 
 /// How many slots of a service have no task because no node can hold one now.
 pub fn unplaced(state: &State, service: &Service) -> u32 {
-    let is_filled = |slot: Slot| state.tasks_of(&service.key).any(|t| t.slot == slot && t.is_wanted());
-    let empty = super::reconcile::slot_order(service.spec.replicas).filter(|slot| !is_filled(*slot)).count();
-    let cannot = empty > 0 && !service.removing && unplaceable(state, service).is_some();
-    if cannot { u32::try_from(empty).unwrap_or(u32::MAX) } else { 0 }
+    if service.removing {
+        return 0;
+    }
+    let set = SlotSet::of(state, service);
+    if !set.has_any() {
+        return 1;
+    }
+    let filled: BTreeSet<Slot> = state.tasks_of(&service.key).filter(|t| t.is_wanted()).map(|t| t.slot).collect();
+    let mut unplaceable = Unplaceable::of(state, service, &set);
+    let cannot = set.iter().filter(|slot| !filled.contains(slot) && unplaceable.why(*slot).is_some()).count();
+    u32::try_from(cannot).unwrap_or(u32::MAX)
 }
 
-/// Why an empty slot of this service finds no node now; `None` when one would take it.
-pub fn unplaceable(state: &State, service: &Service) -> Option<String> {
-    if blocking_gates(service).next().is_some() {
-        return None;
+/// Why empty slots of a service find no node: of a replicated one all for the same reason, asked for once.
+struct Unplaceable<'a> {
+    state: &'a State,
+    service: &'a Service,
+    set: &'a SlotSet,
+    ledger: Ledger,
+    anywhere: Option<Option<String>>,
+}
+
+// === impl Unplaceable ===
+
+impl<'a> Unplaceable<'a> {
+    fn of(state: &'a State, service: &'a Service, set: &'a SlotSet) -> Unplaceable<'a> {
+        Unplaceable { state, service, set, ledger: Ledger::of(state), anywhere: None }
     }
-    placement::place(state, &Ledger::of(state), service, None).err().map(|why| why.to_string())
+
+    /// Why this empty slot finds no node now; `None` when one would take it, or it waits for something else.
+    fn why(&mut self, slot: Slot) -> Option<String> {
+        let Unplaceable { state, service, set, ledger, anywhere } = self;
+        if blocking_gates(service).next().is_some() {
+            return None;
+        }
+        let ask = |home| placement::place_slot(state, ledger, service, home).err().map(|why| why.to_string());
+        match set.home(slot) {
+            Some(home) => ask(Some(home)),
+            None => anywhere.get_or_insert_with(|| ask(None)).clone(),
+        }
+    }
 }
 
 /// What holds a service back: `waits for db to be healthy`.

@@ -50,6 +50,11 @@ pub enum Reason {
     OthersDone,
     /// Every slot is done.
     AllDone,
+    /// Every slot that a node can hold is done.
+    PlacedDone {
+        /// Slots that no node can hold.
+        without_node: u32,
+    },
     /// Its successor is ready.
     Superseded {
         /// The successor.
@@ -61,6 +66,11 @@ pub enum Reason {
     ScaledDown {
         /// How many are wanted.
         replicas: u32,
+    },
+    /// A global service's task is where none of its slot may be.
+    Misplaced {
+        /// Why not, in words.
+        because: String,
     },
     /// Its service goes.
     ServiceRemoved,
@@ -122,6 +132,7 @@ impl Reason {
             | Reason::TooManyFailed { .. }
             | Reason::OthersDone
             | Reason::AllDone => 2,
+            Reason::Misplaced { .. } | Reason::PlacedDone { .. } => 4,
             _ => 1,
         }
     }
@@ -141,9 +152,11 @@ impl Reason {
             Reason::TooManyFailed { .. } => "too-many-failed",
             Reason::OthersDone => "others-done",
             Reason::AllDone => "all-done",
+            Reason::PlacedDone { .. } => "placed-done",
             Reason::Superseded { .. } => "superseded",
             Reason::NeverReady => "never-ready",
             Reason::ScaledDown { .. } => "scaled-down",
+            Reason::Misplaced { .. } => "misplaced",
             Reason::ServiceRemoved => "service-removed",
             Reason::ProjectDeleted => "project-deleted",
             Reason::NodeLost { .. } => "node-lost",
@@ -183,9 +196,13 @@ impl fmt::Display for Reason {
             Reason::TooManyFailed { failed, allowed } => write!(f, "slots that failed: {failed}; that may: {allowed}"),
             Reason::OthersDone => write!(f, "all slots that did not fail are done"),
             Reason::AllDone => write!(f, "every slot is done"),
+            Reason::PlacedDone { without_node } => {
+                write!(f, "every slot that has a node is done; slots that no node can hold: {without_node}")
+            }
             Reason::Superseded { by } => write!(f, "{by} is ready in its place"),
             Reason::NeverReady => write!(f, "a later spec replaced it before it was ready"),
             Reason::ScaledDown { replicas } => write!(f, "scaled down to {replicas}"),
+            Reason::Misplaced { because } => write!(f, "it may not be where it is: {because}"),
             Reason::ServiceRemoved => write!(f, "its service is being removed"),
             Reason::ProjectDeleted => write!(f, "its project is being deleted"),
             Reason::NodeLost { node } => write!(f, "node {node} is lost"),

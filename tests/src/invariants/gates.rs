@@ -1,7 +1,8 @@
-//! `depends_on`: a gate opens only when its condition is met by every replica, and no task is made before all are open.
+//! `depends_on`: a gate opens only when its condition is met by every replica, and no task is made before all are
+//! open, unless it takes the place of a lost or failing one.
 
 use orchestrator::engine::plan::Change;
-use orchestrator::engine::{Command, State};
+use orchestrator::engine::{Command, Reason, State};
 use proto::id::{ServiceKey, ServiceName};
 use proto::spec::DependencyCondition;
 use proto::task_state::Phase;
@@ -34,7 +35,9 @@ impl Promise for Gates {
             }
             Fact::Committed { before, stamped, after, .. } => {
                 let Command::ApplyPlan { plan } = &stamped.command else { return Ok(()) };
-                let made = plan.changes.iter().filter_map(|p| match &p.change {
+                // What takes the place of a lost or failing task is not held back: its service started once before.
+                let replaces = |r: &Reason| matches!(r, Reason::NodeLost { .. } | Reason::KeptFailing { .. });
+                let made = plan.changes.iter().filter(|p| !replaces(&p.reason)).filter_map(|p| match &p.change {
                     Change::CreateTask { service, .. } => Some(service),
                     _ => None,
                 });
@@ -58,15 +61,19 @@ fn is_met(state: &State, key: &ServiceKey, dependency: &ServiceName) -> bool {
     let Some(how) = state.service(key).and_then(|s| s.spec.depends_on.get(dependency)) else { return false };
     let target = ServiceKey { project: key.project.clone(), service: dependency.clone() };
     let Some(target) = state.service(&target).filter(|t| !t.removing) else { return !how.required };
-    (1..=target.spec.replicas).all(|slot| {
-        state.tasks_of(&target.key).any(|t| {
-            t.slot.0 == slot
-                && t.is_wanted()
-                && match how.condition {
-                    DependencyCondition::Started => t.status.phase == Phase::Running || t.is_complete(),
-                    DependencyCondition::Healthy => t.status.is_ready(),
-                    DependencyCondition::Completed => t.is_complete(),
-                }
+    let wanted = super::global::wanted(state, target);
+    let is_somewhere = !super::global::is_global(target) || !wanted.is_empty();
+    is_somewhere
+        && wanted.iter().all(|(slot, node)| {
+            state.tasks_of(&target.key).any(|t| {
+                t.slot == *slot
+                    && node.is_none_or(|node| t.node == node)
+                    && t.is_wanted()
+                    && match how.condition {
+                        DependencyCondition::Started => t.status.phase == Phase::Running || t.is_complete(),
+                        DependencyCondition::Healthy => t.status.is_ready(),
+                        DependencyCondition::Completed => t.is_complete(),
+                    }
+            })
         })
-    })
 }

@@ -94,7 +94,7 @@ fn is_in_change(state: &State, service: &Service, slot: Slot, now: Time) -> bool
     });
     let monitor_ms = service.policy().monitor_ms;
     let lasts = |since: Option<Time>| since.is_some_and(|at| now.since_ms(at) >= monitor_ms);
-    slot.0 <= service.spec.replicas
+    super::global::wanted(state, service).contains_key(&slot)
         && !failed
         && current.any(|t| !(t.is_satisfied() && (t.is_complete() || lasts(t.ready_since))))
 }
@@ -102,7 +102,8 @@ fn is_in_change(state: &State, service: &Service, slot: Slot, now: Time) -> bool
 fn ends_badly(state: &State, key: &ServiceKey, change: &Change) -> Result<(), String> {
     let Some(service) = state.service(key) else { return Ok(()) };
     let Some(rollout) = &service.rollout else { return Err(format!("{key} ends a rollout that it has not")) };
-    let allowed = u64::from(service.policy().max_failures_per_mille) * u64::from(service.spec.replicas) / 1_000;
+    let allowed =
+        u64::from(service.policy().max_failures_per_mille) * super::global::wanted(state, service).len() as u64 / 1_000;
     // As many failures as may be are no reason to go back.
     let may_go_back = rollout.from.is_some() && rollout.back.is_none() && rollout.failed.len() as u64 > allowed;
     match (change, service.policy().on_failure) {

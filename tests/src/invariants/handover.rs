@@ -5,7 +5,7 @@
 use orchestrator::engine::model::{Service, Task};
 use orchestrator::engine::plan::Change;
 use orchestrator::engine::{Command, Reason, State};
-use proto::id::TaskId;
+use proto::id::{NodeId, Slot, TaskId};
 use proto::revision::{Time, Wall};
 use proto::task_state::TaskStatus;
 use std::collections::BTreeMap;
@@ -48,7 +48,9 @@ impl Promise for Handover {
                     let Some(task) = state.task(*task).filter(|t| t.is_satisfied()) else { continue };
                     let Some(service) = state.service(&task.service) else { continue };
                     let is_heard = state.node(task.node).is_some_and(|n| n.is_up());
-                    if !is_heard || service.removing || task.slot.0 > service.spec.replicas {
+                    let wanted = super::global::wanted(state, service);
+                    let is_at_home = |home: &Option<NodeId>| home.is_none_or(|node| node == task.node);
+                    if !is_heard || service.removing || !wanted.get(&task.slot).is_some_and(is_at_home) {
                         continue;
                     }
                     self.stops(state, service, task, *now)?;
@@ -62,6 +64,12 @@ impl Promise for Handover {
             _ => Ok(()),
         }
     }
+}
+
+/// The service stops first, or did when the slot's new task began to be prepared: that goes on as it began.
+pub(super) fn stops_first(state: &State, service: &Service, slot: Slot) -> bool {
+    let is_prepared = || state.tasks_of(&service.key).any(|t| t.slot == slot && t.is_prepared_only());
+    service.stop_first().is_some() || is_prepared()
 }
 
 impl Handover {
@@ -99,7 +107,7 @@ impl Handover {
         let successor = others().any(|t| t.spec_hash == service.spec_hash && lasts(t));
         // Two outdated ones: the other goes on serving.
         let companion = others().any(|t| t.spec_hash != service.spec_hash);
-        if successor || companion || service.stop_first().is_some() {
+        if successor || companion || stops_first(state, service, task.slot) {
             return Ok(());
         }
         Err(format!(

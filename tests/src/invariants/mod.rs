@@ -15,6 +15,7 @@ mod drained;
 mod foreigners;
 mod forward_only;
 mod gates;
+pub(crate) mod global;
 mod gradual;
 mod handover;
 mod leases;
@@ -74,6 +75,7 @@ impl Promises {
                 Box::new(foreigners::Foreigners),
                 Box::new(forward_only::ForwardOnly),
                 Box::new(gates::Gates),
+                Box::<global::Global>::default(),
                 Box::<gradual::Gradual>::default(),
                 Box::<handover::Handover>::default(),
                 Box::new(leases::Leases),

@@ -1,6 +1,5 @@
 //! At every step each wanted task that is not ready has a reason in words, and so has each service that is not as asked.
 
-use orchestrator::engine::reconcile::slot_order;
 use orchestrator::engine::{State, explain};
 
 use super::Promise;
@@ -30,7 +29,7 @@ impl Promise for Reasons {
             if judged.reason.is_empty() && !matches!(judged.state, "running" | "complete") {
                 return Err(format!("{} is {} without a reason", service.key, judged.state));
             }
-            for slot in slot_order(service.spec.replicas) {
+            for slot in super::global::wanted(state, service).into_keys() {
                 let why = explain::why(state, &service.key, Some(slot), state.wall());
                 if why.is_none_or(|w| w.now.is_empty() || w.cause.is_empty() || w.next.is_empty()) {
                     return Err(format!("nobody says why {}.{slot} is as it is", service.key));

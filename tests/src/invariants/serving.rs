@@ -1,13 +1,15 @@
 //! A plan never takes away the last ready task of a slot that is to go on: on an update the old one serves until the
-//! new one is ready, unless both want the same volume or host port.
+//! new one is ready, unless both want the same volume or host port. What is not to be where it is may go.
 
 use orchestrator::engine::Command;
 use orchestrator::engine::State;
+use orchestrator::engine::model::{Service, Task};
 use orchestrator::engine::plan::Change;
 use proto::id::{ServiceKey, Slot};
 use std::collections::BTreeSet;
 
 use super::Promise;
+use super::handover::stops_first;
 use crate::sim::World;
 use crate::sim::event::Fact;
 
@@ -35,7 +37,8 @@ impl Promise for Serving {
         for id in &stops {
             let Some(task) = before.task(*id).filter(|t| t.is_satisfied()) else { continue };
             let Some(service) = before.service(&task.service) else { continue };
-            let goes = service.removing || task.slot.0 > service.spec.replicas || service.stop_first().is_some();
+            let goes =
+                service.removing || stops_first(before, service, task.slot) || !is_wanted_there(before, service, task);
             if goes || serves(before, &task.service, task.slot, &stops) {
                 continue;
             }
@@ -43,6 +46,12 @@ impl Promise for Serving {
         }
         Ok(())
     }
+}
+
+/// Its slot is to have a task, there.
+fn is_wanted_there(state: &State, service: &Service, task: &Task) -> bool {
+    let wanted = super::global::wanted(state, service);
+    wanted.get(&task.slot).is_some_and(|home| home.is_none_or(|node| node == task.node))
 }
 
 fn serves(state: &State, key: &ServiceKey, slot: Slot, but: &BTreeSet<proto::id::TaskId>) -> bool {

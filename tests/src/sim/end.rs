@@ -2,15 +2,15 @@
 
 use orchestrator::engine::explain;
 use orchestrator::engine::model::{RolloutState, Service, Task};
-use orchestrator::engine::placement::{Ledger, place};
-use orchestrator::engine::reconcile::slot_order;
-use proto::id::{ServiceKey, Slot};
+use orchestrator::engine::placement::{Ledger, place, place_on};
+use proto::id::{NodeId, ServiceKey, Slot};
 use proto::spec::{DependencyCondition, HealthSpec, RestartPolicy};
 use proto::task_state::Phase;
 use std::collections::BTreeSet;
 
 use super::image::Program;
 use super::{CONVERGES_WITHIN_MS, World};
+use crate::invariants::global::{is_global, may_be, wanted};
 
 /// Looks in a row at which all must be well.
 const LOOKS_IN_A_ROW: u32 = 3;
@@ -60,12 +60,17 @@ fn service(world: &World, service: &Service) -> Option<String> {
     if service.removing {
         return Some(format!("{key} is not removed"));
     }
+    let slots = wanted(&world.state, service);
     for task in world.state.tasks_of(key) {
         if !task.is_wanted() {
             return Some(format!("{} of {key} has not stopped", task.id));
         }
-        if task.slot.0 > service.spec.replicas {
-            return Some(format!("{} of {key} is surplus", task.id));
+        match slots.get(&task.slot) {
+            None => return Some(format!("{} of {key} is surplus", task.id)),
+            Some(Some(home)) if *home != task.node && !may_wait(world, service, task, *home) => {
+                return Some(format!("{} of {key} is not on {home}", task.id));
+            }
+            Some(_) => {}
         }
     }
     let is_under_way = service.rollout.as_ref().is_some_and(|r| r.is_running());
@@ -74,16 +79,25 @@ fn service(world: &World, service: &Service) -> Option<String> {
         let why = explain::why(&world.state, key, None, world.state.wall()).unwrap_or_default();
         return Some(format!("the rollout of {key} has not ended: {}; {}; {}", why.now, why.cause, why.next));
     }
-    slot_order(service.spec.replicas).find_map(|slot| slot_problem(world, service, slot))
+    slots.iter().find_map(|(slot, home)| slot_problem(world, service, *slot, *home))
 }
 
-fn slot_problem(world: &World, service: &Service, slot: Slot) -> Option<String> {
-    let tasks: Vec<&Task> = world.state.tasks_of(&service.key).filter(|t| t.slot == slot).map(|t| &**t).collect();
+/// What sits in another node's slot serves until that slot's own task does.
+fn may_wait(world: &World, service: &Service, task: &Task, home: NodeId) -> bool {
+    let is_possible = world.state.node(task.node).is_some_and(|n| may_be(service, n));
+    let own = world.state.tasks_in(&service.key, task.slot).filter(|t| t.node == home);
+    let own: Vec<&Task> = own.map(|t| &**t).collect();
+    is_possible && !own.iter().any(|t| t.is_satisfied()) && excuse(world, service, &own, Some(home)).is_some()
+}
+
+fn slot_problem(world: &World, service: &Service, slot: Slot, home: Option<NodeId>) -> Option<String> {
+    let tasks = world.state.tasks_in(&service.key, slot).filter(|t| home.is_none_or(|node| node == t.node));
+    let tasks: Vec<&Task> = tasks.map(|t| &**t).collect();
     let well = tasks.iter().filter(|t| t.spec_hash == service.spec_hash && t.is_satisfied()).count();
     if well > 0 {
         return (tasks.len() > 1).then(|| format!("{}.{slot} has {} tasks", service.key, tasks.len()));
     }
-    match excuse(world, service, &tasks) {
+    match excuse(world, service, &tasks, home) {
         Some(_) => no_reason(world, service, slot),
         None => {
             let state: Vec<String> =
@@ -97,7 +111,7 @@ fn slot_problem(world: &World, service: &Service, slot: Slot) -> Option<String> 
 }
 
 /// What excuses a slot that is not as asked; `None`: nothing does.
-fn excuse(world: &World, service: &Service, tasks: &[&Task]) -> Option<&'static str> {
+fn excuse(world: &World, service: &Service, tasks: &[&Task], home: Option<NodeId>) -> Option<&'static str> {
     let checked = matches!(service.spec.health, HealthSpec::Check(_));
     if !Program::of(&service.spec.container.image).works(checked) {
         return Some("its program never gets ready");
@@ -114,8 +128,13 @@ fn excuse(world: &World, service: &Service, tasks: &[&Task]) -> Option<&'static 
         let gave_up = service.spec.restart != RestartPolicy::Always && task.status.phase == Phase::Exited;
         return gave_up.then_some("its restart policy leaves it at that");
     }
-    if place(&world.state, &Ledger::of(&world.state), service, None).is_err() {
-        return Some("no node can hold it");
+    let ledger = Ledger::of(&world.state);
+    let placed = match home {
+        Some(node) => place_on(&world.state, &ledger, service, node),
+        None => place(&world.state, &ledger, service, None),
+    };
+    if placed.is_err() {
+        return Some("no node that may have it can hold it");
     }
     None
 }
@@ -130,7 +149,8 @@ fn blocked(world: &World, service: &Service) -> bool {
             DependencyCondition::Completed => t.is_complete(),
         };
         let count = world.state.tasks_of(&key).filter(|t| t.spec_hash == target.spec_hash && met(t)).count();
-        count < target.spec.replicas as usize
+        let slots = wanted(&world.state, target);
+        count < slots.len() || slots.is_empty() && is_global(target)
     })
 }
 

@@ -299,7 +299,7 @@ fn info(n: u64, params: &Params) -> NodeInfo {
         cpu_millis: if params.tight { 1_000 } else { 8_000 },
         memory_bytes: 8 << 30,
         addresses: Vec::new(),
-        labels: BTreeMap::new(),
+        labels: BTreeMap::from([(operators::ZONE.to_owned(), operators::ZONES[(n % 2) as usize].to_owned())]),
         features: BTreeSet::from([FEATURE_PREPARE.to_owned()]),
     }
 }

@@ -3,9 +3,9 @@
 use orchestrator::engine::{Command, Outcome, Steer};
 use proto::id::{ProjectName, RequestId, ServiceKey, ServiceName};
 use proto::spec::{
-    ContainerSpec, Dependency, DependencyCondition, FailureAction, HealthCheck, HealthSpec, Mount, MountSource,
-    PortMode, PortSpec, Probe, ProjectSpec, Protocol, Reservations, RestartPolicy, ServiceSpec, UpdateOrder,
-    UpdateSpec, VolumeSpec,
+    Constraint, ContainerSpec, Dependency, DependencyCondition, FailureAction, HealthCheck, HealthSpec, Mount,
+    MountSource, PortMode, PortSpec, Probe, ProjectSpec, Protocol, Reservations, RestartPolicy, ServiceMode,
+    ServiceSpec, UpdateOrder, UpdateSpec, VolumeSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,6 +13,10 @@ use std::sync::Arc;
 use super::World;
 use super::event::{Event, Fact};
 use super::image::{KINDS, WORKING_KINDS};
+
+/// The label that nodes have, and its values.
+pub const ZONE: &str = "zone";
+pub const ZONES: [&str; 2] = ["a", "b"];
 
 /// A request and what became of it.
 #[derive(Debug)]
@@ -105,6 +109,22 @@ impl World {
                 }
                 put(spec, false)
             }
+            19 => {
+                let mut spec = spec;
+                if let Some(changed) = spec.services.get_mut(&service) {
+                    changed.placement.constraints.clear();
+                    match changed.mode {
+                        ServiceMode::Replicated => self.make_global(changed),
+                        ServiceMode::Global if self.rng.chance(500) => self.make_global(changed),
+                        ServiceMode::Global => changed.mode = ServiceMode::Replicated,
+                    }
+                    if self.rng.chance(300) {
+                        let container = ContainerSpec { image: self.image(), ..(*changed.container).clone() };
+                        changed.container = Arc::new(container);
+                    }
+                }
+                put(spec, false)
+            }
             _ => {
                 let mut spec = spec;
                 if let Some(changed) = spec.services.get_mut(&service) {
@@ -114,6 +134,16 @@ impl World {
                 }
                 put(spec, false)
             }
+        }
+    }
+
+    /// On each node, or on those of one zone.
+    fn make_global(&mut self, service: &mut ServiceSpec) {
+        service.mode = ServiceMode::Global;
+        service.replicas = 1;
+        if self.rng.chance(500) {
+            let (attribute, value) = (format!("node.labels.{ZONE}"), ZONES[self.rng.range(0, 1) as usize].to_owned());
+            service.placement.constraints = vec![Constraint { attribute, equal: self.rng.chance(700), value }];
         }
     }
 
@@ -172,6 +202,9 @@ impl World {
         let image = self.image();
         let mut service =
             ServiceSpec { replicas: self.rng.range(0, 3) as u32, health: self.health(), ..ServiceSpec::default() };
+        if self.rng.chance(250) {
+            self.make_global(&mut service);
+        }
         let mut container =
             ContainerSpec { image, stop_grace_ms: self.rng.range(1, 3) * 1_000, ..ContainerSpec::default() };
         if self.rng.chance(150) {

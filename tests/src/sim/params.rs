@@ -12,6 +12,8 @@ use super::rng::Rng;
 pub enum Trouble {
     /// An agent's process ends and begins again.
     AgentCrash,
+    /// An agent is restarted with another label of its node.
+    Relabel,
     /// Another server leads.
     LeaderChange,
     /// A node's messages are held up for a while.
@@ -65,8 +67,9 @@ pub enum Trouble {
 }
 
 /// Those that come now and then.
-pub const HAPPENINGS: [Trouble; 15] = [
+pub const HAPPENINGS: [Trouble; 16] = [
     Trouble::AgentCrash,
+    Trouble::Relabel,
     Trouble::LeaderChange,
     Trouble::Cut,
     Trouble::Reset,

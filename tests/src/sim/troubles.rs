@@ -2,6 +2,7 @@
 
 use super::World;
 use super::event::{Event, Fact};
+use super::operators::{ZONE, ZONES};
 use super::params::Trouble;
 
 impl World {
@@ -29,6 +30,7 @@ impl World {
             // Now, or while it begins what its next set brings: before its memory of that is written.
             Trouble::AgentCrash if self.rng.chance(500) => self.agents[at].doomed = true,
             Trouble::AgentCrash => self.crash_agent(at, false),
+            Trouble::Relabel => self.relabel(at),
             Trouble::MemoryLost if self.rng.chance(250) => self.crash_agent(at, true),
             Trouble::LeaderChange if self.leader.leads => {
                 let outage = self.rng.skewed(200, 8_000);
@@ -113,6 +115,18 @@ impl World {
         self.agents[at].suspended_until = self.now + span;
         self.agents[at].suspend_seen = false;
         self.agents[at].slept += span;
+    }
+
+    /// Its agent starts again with the other zone.
+    fn relabel(&mut self, at: usize) {
+        if !self.agents[at].alive || self.agents[at].suspended_until > self.now {
+            return;
+        }
+        self.crash_agent(at, false);
+        let labels = &mut self.agents[at].info.labels;
+        let is_first = labels.get(ZONE).is_some_and(|zone| zone == ZONES[0]);
+        labels.insert(ZONE.to_owned(), ZONES[usize::from(is_first)].to_owned());
+        self.saw(Trouble::Relabel);
     }
 
     pub(super) fn crash_agent(&mut self, at: usize, damaged: bool) {
@@ -201,6 +215,10 @@ impl World {
             }
         }
         self.leader.paused_until = self.leader.paused_until.min(now + 500);
+        // A pause that ends early may have been too short to be an excuse.
+        if self.leader.resumed > self.leader.paused_until {
+            self.leader.resumed = 0;
+        }
         if self.params.deletes_all {
             self.delete_all();
         }

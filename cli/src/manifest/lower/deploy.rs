@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use proto::limits::REPLICAS_MAX;
-use proto::spec::{Limits, PlacementSpec, Reservations, RestartPolicy};
+use proto::spec::{Limits, PlacementSpec, Reservations, RestartPolicy, ServiceMode};
 
 use super::super::tree::Mark;
 use super::super::words;
@@ -21,6 +21,8 @@ pub const MEMORY_MIN_BYTES: u64 = 6 << 20;
 pub struct Deploy {
     /// How many.
     pub replicas: u32,
+    /// So many, or one on each node.
+    pub mode: ServiceMode,
     /// Upper limits.
     pub limits: Limits,
     /// What is set aside.
@@ -44,12 +46,20 @@ pub fn deploy(cx: &mut Context<'_>, service: &mut Fields<'_>) -> Deploy {
     if let Some(field) = service.take("deploy")
         && let Some(mut keys) = cx.map(&field)
     {
-        written = keys.take("replicas").and_then(|f| replicas(cx, &f));
-        mode(cx, &mut keys);
+        let count = keys.take("replicas");
+        written = count.as_ref().and_then(|f| replicas(cx, f));
+        deploy.mode = mode(cx, &mut keys);
+        if deploy.mode == ServiceMode::Global {
+            for field in count.iter().chain(&scale) {
+                let message = format!("`{}` beside `mode: global`: there is one container on each node", field.path);
+                cx.problem(field.at, message, "remove it, or write `mode: replicated`");
+            }
+        }
         if let Some(field) = keys.take("resources") {
             resources(cx, &field, &mut deploy);
         }
-        deploy.placement = keys.take("placement").map(|f| placement::placement(cx, &f)).unwrap_or_default();
+        deploy.placement =
+            keys.take("placement").map(|f| placement::placement(cx, &f, deploy.mode)).unwrap_or_default();
         deploy.labels = keys.take("labels").map(|f| cx.labels(&f)).unwrap_or_default();
         deploy.restart = keys.take("restart_policy").and_then(|f| restart::policy(cx, &f));
         endpoint_mode(cx, &mut keys);
@@ -70,15 +80,21 @@ fn replicas(cx: &mut Context<'_>, field: &Field<'_>) -> Option<u32> {
     u32::try_from(cx.whole(field, 0, REPLICAS_MAX.into())?).ok()
 }
 
-fn mode(cx: &mut Context<'_>, keys: &mut Fields<'_>) {
-    let Some(field) = keys.take("mode") else { return };
+fn mode(cx: &mut Context<'_>, keys: &mut Fields<'_>) -> ServiceMode {
+    let Some(field) = keys.take("mode") else { return ServiceMode::Replicated };
     match cx.text(&field) {
+        Some("global") => return ServiceMode::Global,
         Some("replicated") | None => {}
+        Some(job @ ("global-job" | "replicated-job")) => {
+            let message = format!("`{}: {job}` is not supported yet", field.path);
+            cx.problem(field.at, message, "write `restart: \"no\"`: a service that ends with 0 is complete");
+        }
         Some(other) => {
-            let message = format!("`{}: {}` is not supported yet", field.path, super::super::tree::shorten(other));
-            cx.problem(field.at, message, "write `replicas: N`");
+            let message = format!("`{}`: there is no mode `{}`", field.path, super::super::tree::shorten(other));
+            cx.problem(field.at, message, "write replicated or global");
         }
     }
+    ServiceMode::Replicated
 }
 
 /// Names answer the addresses of all ready tasks: Compose's `dnsrr`.

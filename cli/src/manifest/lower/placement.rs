@@ -3,7 +3,7 @@
 //! Never knows a node: which attributes there are is the engine's vocabulary. Called by `deploy`.
 
 use proto::limits::REPLICAS_MAX;
-use proto::spec::{Constraint, PlacementSpec};
+use proto::spec::{Constraint, PlacementSpec, ServiceMode};
 
 use super::super::tree::{Mark, shorten};
 use super::context::{Context, Field};
@@ -15,7 +15,7 @@ const KNOWN: &str = "write node.labels.KEY, node.hostname, node.id, node.platfor
 const FORM: &str = "write ATTRIBUTE==VALUE or ATTRIBUTE!=VALUE, such as node.labels.zone==a";
 
 /// Lowers `placement`.
-pub fn placement(cx: &mut Context<'_>, field: &Field<'_>) -> PlacementSpec {
+pub fn placement(cx: &mut Context<'_>, field: &Field<'_>, mode: ServiceMode) -> PlacementSpec {
     let mut placement = PlacementSpec::default();
     let Some(mut keys) = cx.map(field) else { return placement };
     if let Some(field) = keys.take("constraints") {
@@ -28,8 +28,17 @@ pub fn placement(cx: &mut Context<'_>, field: &Field<'_>) -> PlacementSpec {
         for item in cx.list(&field).unwrap_or_default() {
             placement.spread.extend(preference(cx, &item));
         }
+        if mode == ServiceMode::Global && !placement.spread.is_empty() {
+            cx.notice(field.at, format!("`{}` has no effect with `mode: global`: it is on each node", field.path));
+            placement.spread.clear();
+        }
     }
-    let most = keys.take("max_replicas_per_node").and_then(|f| cx.whole(&f, 0, REPLICAS_MAX.into()));
+    let most = keys.take("max_replicas_per_node");
+    if let Some(field) = most.as_ref().filter(|_| mode == ServiceMode::Global) {
+        let message = format!("`{}` beside `mode: global`: there is one container on each node", field.path);
+        cx.problem(field.at, message, "remove it, or write `mode: replicated`");
+    }
+    let most = most.and_then(|f| cx.whole(&f, 0, REPLICAS_MAX.into()));
     placement.max_per_node = most.and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
     keys.finish(cx, &[]);
     placement

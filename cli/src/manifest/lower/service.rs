@@ -70,6 +70,7 @@ pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &D
     let spec = ServiceSpec {
         container: Arc::new(ContainerSpec { limits: deploy.limits, kernel, ..container }),
         replicas: deploy.replicas,
+        mode: deploy.mode,
         restart: restart.map(|(policy, _)| policy).unwrap_or_default(),
         health: health::health(cx, &mut keys, own.health),
         ports: ports.iter().map(|(port, _)| port.clone()).collect(),
@@ -83,7 +84,6 @@ pub fn service(cx: &mut Context<'_>, name: &str, field: &Field<'_>, declared: &D
         drain_ms,
         networks: joined.keys().cloned().collect(),
         aliases: joined.into_iter().filter(|(_, aliases)| !aliases.is_empty()).collect(),
-        ..ServiceSpec::default()
     };
     update::say_forced(cx, deploy.updates.start_first_at, &spec);
     keys.finish(cx, keys::SERVICE);

@@ -242,6 +242,12 @@ fn placement() {
         json!({"constraints": [{"attribute": "node.labels.zone", "equal": true, "value": "a"}, {"attribute": "node.platform.arch", "equal": false, "value": "arm64"}], "spread": ["node.labels.rack"], "max_per_node": 2}),
     );
     check("deploy: {labels: [a=b]}", "/labels", json!({"a": "b"}));
+    check("deploy: {mode: global}", "/mode", json!("global"));
+    let spread = "services:\n  web:\n    image: a\n    restart: always\n    deploy: {mode: global, placement: {preferences: [{spread: node.labels.a}]}}\n";
+    assert_eq!(
+        notices(&loaded(spread)),
+        "compose.yaml:5:40: `services.web.deploy.placement.preferences` has no effect with `mode: global`: it is on each node\n"
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use proto::revision::Wall;
 use std::collections::BTreeMap;
 
 use super::why::ago;
-use super::{AS_ASKED, Explanation, Judgement, port_problem_of, word};
+use super::{AS_ASKED, Explanation, Judgement, global, port_problem_of, word};
 use crate::engine::model::{Node, Reachability, Service, Task};
 use crate::engine::placement::Ledger;
 use crate::engine::placement::filter::{self, Bytes, Cpus};
@@ -36,7 +36,7 @@ pub fn why(state: &State, id: NodeId, wall: Wall) -> Option<Explanation> {
     let (cause, next) = match (node.reachability, node.conditions.engine_problem.as_str()) {
         (Reachability::Down { since_wall, .. }, _) => (
             format!("its agent was silent for longer than its lease, {}", ago(since_wall, wall)),
-            next_of_lost(host, &tasks),
+            next_of_lost(state, host, &tasks),
         ),
         (Reachability::Up, "") => {
             (format!("its agent is heard and its Docker Engine answers; {}", load(state, node)), AS_ASKED.to_owned())
@@ -88,14 +88,19 @@ fn load(state: &State, node: &Node) -> String {
     format!("{} of {} CPUs and {} of {} of memory are reserved", cpus.0, cpus.1, memory.0, memory.1)
 }
 
-fn next_of_lost(host: &str, tasks: &[&Task]) -> String {
-    let waits = tasks.iter().filter(|t| t.is_wanted() && t.has_local_volume()).count();
+fn next_of_lost(state: &State, host: &str, tasks: &[&Task]) -> String {
+    let is_global = |t: &Task| state.service(&t.service).is_some_and(|s| state.is_global(s));
+    let waits = tasks.iter().filter(|t| t.is_wanted() && (t.has_local_volume() || is_global(t))).count();
+    let because = match tasks.iter().any(|t| t.is_wanted() && is_global(t)) {
+        true => "their volumes are there, or they are of services that are on each node",
+        false => "their volumes are there",
+    };
     let moves = tasks.iter().filter(|t| t.is_wanted()).count() - waits;
     match (moves, waits) {
         (0, 0) => format!("nothing waits for it; {host} is used again once its agent is heard"),
         (_, 0) => "its tasks are replaced on other nodes as soon as one can hold them".to_owned(),
-        (0, _) => format!("its tasks wait until {host} is heard again, because their volumes are there"),
-        _ => format!("its tasks are replaced on other nodes; {waits} with a volume here wait for {host}"),
+        (0, _) => format!("its tasks wait until {host} is heard again, because {because}"),
+        _ => format!("its tasks are replaced on other nodes, but for {waits}, because {because}"),
     }
 }
 
@@ -163,6 +168,7 @@ fn cannot_hold(state: &State, node: &Node) -> Vec<String> {
         filter::judge(state, &ledger, &wanted, node).err()
     };
     let without = state.services().filter(|service| super::unplaced(state, service) > 0);
+    let without = without.filter(|s| !state.is_global(s) || global::lacks_its_task(state, s, node));
     let lines = without.filter_map(|s| Some(format!("{} cannot be placed here: {}", s.key, refusal(s)?))).collect();
     capped(lines, "see `ctl get services`")
 }

@@ -18,12 +18,25 @@ pub fn judge(state: &State, project: &Project) -> Judgement {
     let Some((judged, service)) = worst(state, project) else { return word("running", "") };
     let reason =
         if judged.reason.is_empty() { String::new() } else { format!("{}: {}", service.key.service, judged.reason) };
-    let name = match judged.state {
+    word(of_worst(judged.state), reason)
+}
+
+/// The word of `judge`, from those of all services of the project.
+pub fn in_a_word<'a>(project: &Project, services: impl Iterator<Item = &'a str>) -> &'a str {
+    match services.min_by_key(|word| rank(word)) {
+        _ if project.deletion.is_some() => "deleting",
+        None => "running",
+        Some(worst) => of_worst(worst),
+    }
+}
+
+/// A project whose worst service is this.
+fn of_worst(service: &str) -> &str {
+    match service {
         "waiting" | "updating" => "starting",
         "failed" | "paused" | "rolling-back" => "degraded",
         other => other,
-    };
-    word(name, reason)
+    }
 }
 
 /// How bad it is, the worst first.

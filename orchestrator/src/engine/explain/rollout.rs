@@ -8,7 +8,7 @@ use proto::revision::Wall;
 use super::why::ago;
 use super::{Explanation, Judgement, counts, span, word};
 use crate::engine::model::{Rollout, RolloutState, Service};
-use crate::engine::reconcile::{SlotProgress, progress, slot_order};
+use crate::engine::reconcile::{SlotProgress, SlotSet, progress};
 use crate::engine::state::State;
 
 /// A service of which something is being rolled out, in a word; `None`: nothing is.
@@ -27,14 +27,16 @@ pub(super) fn judge(state: &State, service: &Service, worst: &str) -> Option<Jud
 
 /// `1 of 4 slots done`.
 pub fn done_words(state: &State, service: &Service) -> String {
-    let done = slots(state, service).filter(|(_, p)| *p == SlotProgress::Done).count();
-    format!("{done} of {} slots done", service.spec.replicas)
+    let slots = slots(state, service);
+    let done = slots.iter().filter(|(_, p)| *p == SlotProgress::Done).count();
+    format!("{done} of {} slots done", slots.len())
 }
 
 /// Each slot and how far it is.
-pub fn slots(state: &State, service: &Service) -> impl Iterator<Item = (Slot, SlotProgress)> {
+pub fn slots(state: &State, service: &Service) -> Vec<(Slot, SlotProgress)> {
     let all = progress(state, service, state.clock());
-    slot_order(service.spec.replicas).map(move |slot| (slot, all.get(&slot).copied().unwrap_or(SlotProgress::Waits)))
+    let far = |slot| (slot, all.get(&slot).copied().unwrap_or(SlotProgress::Waits));
+    SlotSet::of(state, service).iter().map(far).collect()
 }
 
 /// The answer of `ctl why` for a service whose rollout is not over, or was taken back.
@@ -82,7 +84,8 @@ fn next(state: &State, service: &Service, rollout: &Rollout) -> String {
 
 fn running_next(state: &State, service: &Service) -> String {
     let policy = service.policy();
-    let in_change = slots(state, service).find(|(_, p)| matches!(p, SlotProgress::Begun | SlotProgress::Ready));
+    let in_change =
+        slots(state, service).into_iter().find(|(_, p)| matches!(p, SlotProgress::Begun | SlotProgress::Ready));
     match in_change {
         Some((slot, SlotProgress::Ready)) => format!(
             "{}.{slot} counts as done once it has stayed ready for {}; then what it replaces drains and stops",

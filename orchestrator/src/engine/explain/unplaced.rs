@@ -6,7 +6,7 @@
 use proto::id::{NodeId, Slot};
 
 use super::Explanation;
-use crate::engine::model::Service;
+use crate::engine::model::{Node, Service};
 use crate::engine::placement::{Ledger, Refusal, filter};
 use crate::engine::state::State;
 
@@ -39,9 +39,18 @@ pub struct NoNode {
 impl NoNode {
     /// Judges all nodes as State is now. `avoid`: a node not to be chosen.
     pub fn judge(state: &State, service: &Service, avoid: Option<NodeId>) -> NoNode {
+        NoNode::judge_nodes(state, service, avoid, |_| true)
+    }
+
+    /// Judges some of the nodes.
+    pub(super) fn judge_those(state: &State, service: &Service, those: impl Fn(&Node) -> bool) -> NoNode {
+        NoNode::judge_nodes(state, service, None, those)
+    }
+
+    fn judge_nodes(state: &State, service: &Service, avoid: Option<NodeId>, those: impl Fn(&Node) -> bool) -> NoNode {
         let (ledger, wanted) = (Ledger::of(state), filter::Wanted::of(state, service));
         let mut all = NoNode::default();
-        for node in state.nodes() {
+        for node in state.nodes().filter(|n| those(n)) {
             all.nodes += 1;
             let verdict = match avoid {
                 Some(avoided) if avoided == node.info.id => Err(Refusal::Avoided),

@@ -7,12 +7,13 @@ use proto::revision::Wall;
 use proto::spec::{DependencyCondition, RestartPolicy};
 use proto::task_state::{Phase, TaskStatus};
 
+use super::global;
 use super::unplaced::{self, NoNode};
 use super::{
     AS_ASKED, Explanation, Judgement, blocking_gates, counts, gate_words, port_problem, service as judge_service, span,
 };
 use crate::engine::model::{Event, Service, Task};
-use crate::engine::reconcile::slot_order;
+use crate::engine::reconcile::SlotSet;
 use crate::engine::state::State;
 
 /// The answer of `ctl why` for a service, or one slot of it. `wall`: for spans in words.
@@ -75,7 +76,7 @@ fn of_removed(state: &State, service: &Service) -> Explanation {
 /// Slots without a task that is wanted.
 fn empty_slots(state: &State, service: &Service) -> Vec<Slot> {
     let is_filled = |slot: Slot| state.tasks_of(&service.key).any(|t| t.slot == slot && t.is_wanted());
-    slot_order(service.spec.replicas).filter(|slot| !is_filled(*slot)).collect()
+    SlotSet::of(state, service).iter().filter(|slot| !is_filled(*slot)).collect()
 }
 
 /// The slot to tell about: one that fails, else one without a task, else one that is on its way.
@@ -93,19 +94,18 @@ fn first_troubled(state: &State, service: &Service) -> Option<Slot> {
             _ => Some(2),
         }
     };
-    slot_order(service.spec.replicas).filter_map(|slot| Some((rank(&slot)?, slot))).min().map(|(_, slot)| slot)
+    SlotSet::of(state, service).iter().filter_map(|slot| Some((rank(&slot)?, slot))).min().map(|(_, slot)| slot)
 }
 
 /// All its slots are well: what they came through, or what else is wrong.
 fn of_service(state: &State, service: &Service, wall: Wall) -> Explanation {
     let judged = judge_service(state, service);
-    let now = format!(
-        "{} is {}: {} of {} ready",
-        service.key,
-        judged.state,
-        counts(state, service).ready,
-        service.spec.replicas
-    );
+    let set = SlotSet::of(state, service);
+    let now = format!("{} is {}: {} of {} ready", service.key, judged.state, counts(state, service).ready, set.count());
+    if !set.has_any() {
+        let next = "it is placed as soon as a node is one where it may be: label one, or ask for less".to_owned();
+        return Explanation { now, cause: judged.reason, next, detail: global::node_by_node(state, service) };
+    }
     if let Some(problem) = port_problem(state, &service.key) {
         let port = problem.port.published;
         let next = format!("its agent tries port {port} again and publishes it as soon as it is free");
@@ -115,7 +115,9 @@ fn of_service(state: &State, service: &Service, wall: Wall) -> Explanation {
     let Some(last) = restarted.max_by_key(|t| t.status.started_at) else {
         let started = "all its tasks started and none has ended".to_owned();
         let cause = if judged.reason.is_empty() { started } else { judged.reason };
-        let detail = state.tasks_of(&service.key).flat_map(|t| warned(t)).take(1).collect();
+        let warned = state.tasks_of(&service.key).flat_map(|t| warned(t)).take(1);
+        let elsewhere = if set.is_global() { global::node_by_node(state, service) } else { Vec::new() };
+        let detail = warned.chain(elsewhere).collect();
         return Explanation { now, cause, next: AS_ASKED.to_owned(), detail };
     };
     let name = format!("{}.{}", last.service.service, last.slot);
@@ -136,7 +138,7 @@ fn of_task(state: &State, service: &Service, of: &Task, wall: Wall) -> Explanati
         _ => String::new(),
     };
     // A lost one is replaced on another node: if none takes it, each says why.
-    let is_replaced = judged.state == "lost" && !of.has_local_volume();
+    let is_replaced = judged.state == "lost" && !of.has_local_volume() && !state.is_global(service);
     let elsewhere = is_replaced.then(|| NoNode::judge(state, service, Some(of.node)));
     let why_not_elsewhere = elsewhere.filter(|n| n.fit == 0).map(|n| n.by_filter()).unwrap_or_default();
     let start = if status.incarnation > 1 && status.started_at.is_some() {
@@ -147,7 +149,7 @@ fn of_task(state: &State, service: &Service, of: &Task, wall: Wall) -> Explanati
     Explanation {
         now: format!("{}.{} is {} on {node}{since}{start}", service.key, of.slot, judged.state),
         cause: cause(state, of, &judged, wall),
-        next: next(service, of, &judged, wall),
+        next: next(state, service, of, &judged, wall),
         detail: warned(of)
             .chain(status.last_log.iter().map(|line| format!("log | {line}")))
             .chain(why_not_elsewhere)
@@ -198,7 +200,7 @@ fn last_end<'a>(state: &'a State, of: &Task) -> Option<&'a Event> {
     ends.find(|e| e.subject == subject).map(|e| &**e)
 }
 
-fn next(service: &Service, of: &Task, judged: &Judgement, wall: Wall) -> String {
+fn next(state: &State, service: &Service, of: &Task, judged: &Judgement, wall: Wall) -> String {
     let TaskStatus { phase, retry_at, failures_in_a_row, .. } = &of.status;
     match (judged.state, retry_at) {
         ("ready", _) => AS_ASKED.to_owned(),
@@ -218,6 +220,9 @@ fn next(service: &Service, of: &Task, judged: &Judgement, wall: Wall) -> String 
         }
         ("failed", _) => "nothing by itself: fix the cause and apply again".to_owned(),
         ("unhealthy", _) => "its agent restarts it".to_owned(),
+        ("lost", _) if state.is_global(service) => {
+            "it waits for its node: a global service is on no other instead".to_owned()
+        }
         ("lost", _) if of.has_local_volume() => "it waits for its node, because its volume is there".to_owned(),
         ("lost", _) => "it is replaced on another node as soon as one can hold it".to_owned(),
         ("stopping", _) => {
@@ -250,7 +255,11 @@ fn policy(restart: RestartPolicy) -> String {
 /// `alike`: the slots of which the same is to be said.
 fn of_empty_slot(state: &State, service: &Service, slot: Slot, alike: &[Slot]) -> Explanation {
     let name = format!("{}.{slot}", service.key);
-    if slot.0 > service.spec.replicas {
+    let set = SlotSet::of(state, service);
+    if let Some(told) = global::not_asked_for(state, service, &set, slot).filter(|_| set.is_global()) {
+        return told;
+    }
+    if !set.contains(slot) {
         return Explanation {
             now: format!("{name} is not wanted"),
             cause: format!("{} replicas are asked for", service.spec.replicas),
@@ -266,7 +275,11 @@ fn of_empty_slot(state: &State, service: &Service, slot: Slot, alike: &[Slot]) -
             detail: held_by(state, service),
         };
     }
-    unplaced::explain(state, service, alike).unwrap_or_else(|| Explanation {
+    let no_room = match set.is_global() {
+        true => global::without_room(state, service, alike),
+        false => unplaced::explain(state, service, alike),
+    };
+    no_room.unwrap_or_else(|| Explanation {
         now: format!("{name} has no task yet"),
         cause: "it was asked for a moment ago".to_owned(),
         next: "it is placed now".to_owned(),

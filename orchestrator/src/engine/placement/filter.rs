@@ -75,6 +75,8 @@ pub struct Wanted {
     host_ports: Vec<PortSpec>,
     /// Named volumes that a node makes, by the manifest's names.
     volumes: Vec<String>,
+    /// It has one task on each node, and each of its volumes is one on each node.
+    is_global: bool,
     /// Tasks of the present spec by node; empty unless their number is limited.
     present: BTreeMap<NodeId, u32>,
 }
@@ -84,15 +86,15 @@ pub struct Wanted {
 impl Wanted {
     /// Of a service, to be asked of any node as State is now.
     pub fn of(state: &State, service: &Service) -> Wanted {
-        Wanted::with(service, || count(service, state.tasks_of(&service.key)))
+        Wanted::with(state, service, || count(service, state.tasks_of(&service.key)))
     }
 
     /// Of a service, to be asked of this node only.
     pub fn on(state: &State, service: &Service, node: NodeId) -> Wanted {
-        Wanted::with(service, || count(service, state.tasks_on(node).filter(|t| t.service == service.key)))
+        Wanted::with(state, service, || count(service, state.tasks_on(node).filter(|t| t.service == service.key)))
     }
 
-    fn with(service: &Service, present: impl FnOnce() -> BTreeMap<NodeId, u32>) -> Wanted {
+    fn with(state: &State, service: &Service, present: impl FnOnce() -> BTreeMap<NodeId, u32>) -> Wanted {
         let present = if service.spec.placement.max_per_node > 0 { present() } else { BTreeMap::new() };
         let mounts = service.spec.container.mounts.iter();
         let volumes = mounts.filter_map(|mount| match &mount.source {
@@ -104,7 +106,8 @@ impl Wanted {
         let volumes = volumes.collect();
         let mut host_ports = service.host_ports();
         host_ports.retain(|p| p.published != 0);
-        Wanted { key: service.key.clone(), spec: Arc::clone(&service.spec), host_ports, volumes, present }
+        let is_global = state.is_global(service);
+        Wanted { key: service.key.clone(), spec: Arc::clone(&service.spec), host_ports, volumes, is_global, present }
     }
 
     /// Is it of this service, as it is now?
@@ -140,7 +143,7 @@ pub fn judge(state: &State, ledger: &Ledger, wanted: &Wanted, node: &Node) -> Re
         return Err(Refusal::HostPort(port.published));
     }
     for name in &wanted.volumes {
-        volume(state, ledger, &wanted.key.project, name, node)?;
+        volume(state, ledger, wanted, name, node)?;
     }
     let most = wanted.spec.placement.max_per_node;
     if most > 0 {
@@ -200,8 +203,10 @@ fn capacity(ledger: &Ledger, spec: &ServiceSpec, node: &Node) -> Result<(), Refu
     Ok(())
 }
 
-/// A named local volume exists on one node only: its tasks go where it is, never to an empty twin.
-fn volume(state: &State, ledger: &Ledger, project: &ProjectName, name: &str, node: &Node) -> Result<(), Refusal> {
+/// A named local volume exists on one node only: its tasks go where it is, never to an empty twin. A global service has
+/// one on each node.
+fn volume(state: &State, ledger: &Ledger, wanted: &Wanted, name: &str, node: &Node) -> Result<(), Refusal> {
+    let project: &ProjectName = &wanted.key.project;
     let planned = ledger.homes(project, name);
     let mut here = planned.is_some_and(|nodes| nodes.contains(&node.info.id));
     let mut elsewhere = planned.is_some() && !here;
@@ -214,7 +219,7 @@ fn volume(state: &State, ledger: &Ledger, project: &ProjectName, name: &str, nod
             here = true;
         }
     }
-    if elsewhere && !here {
+    if elsewhere && !here && !wanted.is_global {
         return Err(Refusal::VolumeElsewhere(name.to_owned()));
     }
     Ok(())

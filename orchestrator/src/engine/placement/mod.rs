@@ -29,6 +29,8 @@ pub struct Unplaceable {
     pub nodes: u32,
     /// Filter's word: how many nodes it refused, and the first refusal in words.
     pub refusals: BTreeMap<String, (u32, String)>,
+    /// Host name of the only node that was asked, because the slot is its own.
+    pub only: Option<String>,
 }
 
 /// Chooses a node for one task, or says why there is none. `avoid`: a node not to be chosen.
@@ -59,10 +61,45 @@ pub fn place(state: &State, ledger: &Ledger, service: &Service, avoid: Option<No
     best.map(|(_, node)| node).ok_or(why)
 }
 
+/// The only node that a slot of a global service can have, or why it cannot hold the task.
+pub fn place_on(state: &State, ledger: &Ledger, service: &Service, id: NodeId) -> Result<NodeId, Unplaceable> {
+    let Some(node) = state.node(id) else { return Err(Unplaceable::default()) };
+    match filter::judge(state, ledger, &filter::Wanted::on(state, service, id), node) {
+        Ok(()) => Ok(id),
+        Err(refusal) => {
+            let refusals = BTreeMap::from([(refusal.kind().into_owned(), (1, refusal.to_string()))]);
+            Err(Unplaceable { nodes: 1, refusals, only: Some(node.info.hostname.clone()) })
+        }
+    }
+}
+
+/// Chooses a node for one task of a slot: its own, where it has one.
+pub fn place_slot(
+    state: &State,
+    ledger: &Ledger,
+    service: &Service,
+    home: Option<NodeId>,
+) -> Result<NodeId, Unplaceable> {
+    match home {
+        Some(node) => place_on(state, ledger, service, node),
+        None => place(state, ledger, service, None),
+    }
+}
+
 /// Chooses a node for the one that takes a task's place, once that has stopped: the same one if it can hold it.
-pub fn succeed(state: &State, ledger: &Ledger, service: &Service, old: &Task) -> Result<NodeId, Unplaceable> {
+/// `home`: the only one that is asked.
+pub fn succeed(
+    state: &State,
+    ledger: &Ledger,
+    service: &Service,
+    old: &Task,
+    home: Option<NodeId>,
+) -> Result<NodeId, Unplaceable> {
     let mut ledger = ledger.clone();
     ledger.release(old);
+    if let Some(node) = home {
+        return place_on(state, &ledger, service, node);
+    }
     let wanted = filter::Wanted::on(state, service, old.node);
     match state.node(old.node) {
         Some(node) if filter::judge(state, &ledger, &wanted, node).is_ok() => Ok(old.node),
@@ -84,6 +121,10 @@ impl fmt::Display for Unplaceable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.nodes == 0 {
             return write!(f, "there is no node");
+        }
+        if let Some(only) = &self.only {
+            let why = self.refusals.values().map(|(_, words)| words.as_str()).next().unwrap_or_default();
+            return write!(f, "{only}, whose slot it is, cannot hold it: {why}");
         }
         write!(f, "0 of {} node{} can hold it: ", self.nodes, if self.nodes == 1 { "" } else { "s" })?;
         for (i, (count, example)) in self.refusals.values().enumerate() {

@@ -3,11 +3,13 @@
 //! Sees the whole State, never an event: start, failover and steady running are one code path.
 
 mod liveness;
+mod misplaced;
 mod order;
 mod reap;
 mod removal;
 mod replicas;
 mod rollout;
+mod slot_set;
 mod slots;
 mod strangers;
 
@@ -17,7 +19,7 @@ use std::collections::BTreeSet;
 
 use super::lease::Leases;
 use super::model::Service;
-use super::placement::{Placer, Unplaceable};
+use super::placement::{self, Placer, Unplaceable};
 use super::plan::{Change, Plan, Planned, Requires, Unplaced};
 use super::reason::Reason;
 use super::state::State;
@@ -25,7 +27,8 @@ use super::state::apply::address_free_at;
 
 pub use order::{blocking_gates, is_condition_met};
 pub use reap::BLOB_KEPT_MS;
-pub use slots::{SlotProgress, progress, slot_order};
+pub use slot_set::{Home, SlotSet, slot_of};
+pub use slots::{SlotProgress, progress};
 
 /// Changes in one plan at most: keeps its log entry well below the limit. The rest follows in the next.
 const PLAN_MAX_CHANGES: usize = 2_000;
@@ -94,6 +97,30 @@ impl<'a> Draft<'a> {
     /// What else there is to do comes in the next plan.
     fn is_full(&self) -> bool {
         self.plan.changes.len() >= PLAN_MAX_CHANGES
+    }
+
+    /// The slots that a service is to have; those of nodes that this plan marks are the next one's.
+    fn slot_set(&self, service: &Service) -> SlotSet {
+        SlotSet::of(self.state, service).without(&self.marked)
+    }
+
+    /// Chooses a node for one more task of a slot, or says why there is none. `avoid`: a node not to be chosen.
+    fn choose(
+        &mut self,
+        service: &Service,
+        set: &SlotSet,
+        slot: Slot,
+        avoid: Option<NodeId>,
+    ) -> Result<NodeId, Unplaceable> {
+        match set.home(slot) {
+            Some(node) => placement::place_on(self.state, self.placer.ledger(), service, node),
+            None => self.placer.choose(service, avoid),
+        }
+    }
+
+    /// Could a node take one more task of the slot?
+    fn can_place(&self, service: &Service, set: &SlotSet, slot: Slot) -> bool {
+        placement::place_slot(self.state, self.placer.ledger(), service, set.home(slot)).is_ok()
     }
 
     fn cannot_place(&mut self, service: &Service, slot: Slot, why: Unplaceable) {

@@ -6,6 +6,7 @@ use proto::task_state::Phase;
 use std::collections::BTreeSet;
 
 use super::Draft;
+use super::slot_set::SlotSet;
 use crate::engine::model::{Service, Task};
 use crate::engine::plan::{Change, Requires};
 use crate::engine::reason::Reason;
@@ -43,12 +44,12 @@ pub fn is_condition_met(state: &State, target: &Service, condition: DependencyCo
         DependencyCondition::Completed => task.is_complete(),
     };
     // Slots, not tasks: while one task replaces another, both may be ready.
-    let slots: BTreeSet<Slot> = state
-        .tasks_of(&target.key)
-        .filter(|t| t.is_wanted() && t.spec_hash == target.spec_hash && t.slot.0 <= target.spec.replicas && met(t))
-        .map(|t| t.slot)
-        .collect();
-    slots.len() >= target.spec.replicas as usize
+    let set = SlotSet::of(state, target);
+    let own = state.tasks_of(&target.key).filter(|t| t.is_wanted() && t.spec_hash == target.spec_hash);
+    let slots: BTreeSet<Slot> =
+        own.filter(|t| set.contains(t.slot) && set.is_at_home(t) && met(t)).map(|t| t.slot).collect();
+    // Of a global one that is nowhere nothing can be said.
+    set.has_any() && slots.len() >= set.count() as usize
 }
 
 /// The dependencies that hold a service back now.

@@ -6,8 +6,10 @@ use proto::id::{NodeId, Slot};
 use proto::limits::ESCALATE_AFTER_FAILURES;
 
 use super::Draft;
+use super::misplaced;
 use super::order::may_start;
-use super::slots::{SlotTasks, Slots, serves, slot_order, slots};
+use super::slot_set::SlotSet;
+use super::slots::{SlotTasks, Slots, serves, slots};
 use crate::engine::model::{Service, Task};
 use crate::engine::plan::{Change, Requires};
 use crate::engine::reason::Reason;
@@ -18,18 +20,21 @@ pub(super) fn pass(draft: &mut Draft<'_>) {
         if draft.turning.contains(&service.key.project) {
             continue;
         }
-        let slots = slots(state, service);
-        stop_surplus(draft, service, &slots);
+        let set = draft.slot_set(service);
+        let slots = slots(state, service, &set);
+        match &set {
+            SlotSet::Replicas(replicas) => stop_surplus(draft, service, *replicas, &slots),
+            SlotSet::Nodes(_) => misplaced::stop(draft, service, &set, &slots),
+        }
         let open = may_start(draft, service);
         let none = SlotTasks::default();
-        for slot in slot_order(service.spec.replicas) {
-            settle_slot(draft, service, slot, slots.get(&slot).unwrap_or(&none), open);
+        for slot in set.iter() {
+            settle_slot(draft, service, &set, slot, slots.get(&slot).unwrap_or(&none), open);
         }
     }
 }
 
-fn stop_surplus(draft: &mut Draft<'_>, service: &Service, slots: &Slots<'_>) {
-    let replicas = service.spec.replicas;
+fn stop_surplus(draft: &mut Draft<'_>, service: &Service, replicas: u32, slots: &Slots<'_>) {
     let mut stay =
         slots.iter().filter(|(slot, _)| slot.0 <= replicas).flat_map(|(_, t)| t.current.iter().chain(&t.outdated));
     let takes_over = stay.any(|t| serves(draft.state, t));
@@ -42,19 +47,19 @@ fn stop_surplus(draft: &mut Draft<'_>, service: &Service, slots: &Slots<'_>) {
     }
 }
 
-fn settle_slot(draft: &mut Draft<'_>, service: &Service, slot: Slot, tasks: &SlotTasks<'_>, open: bool) {
+fn settle_slot(draft: &mut Draft<'_>, service: &Service, set: &SlotSet, slot: Slot, tasks: &SlotTasks<'_>, open: bool) {
     settle_current(draft, service, tasks);
     if !tasks.outdated.is_empty() {
         return;
     }
     if let Some(current) = tasks.current.last() {
-        escalate(draft, service, slot, current, tasks);
+        escalate(draft, service, set, slot, current, tasks);
     } else if !tasks.lost.is_empty() {
-        replace_lost(draft, service, slot, tasks);
+        replace_lost(draft, service, set, slot, tasks);
     } else {
         let waits_for_stop = service.stop_first().is_some() && !tasks.stopping.is_empty();
         if open && !waits_for_stop {
-            create(draft, service, slot, None, Reason::SlotEmpty);
+            create(draft, service, set, slot, None, Reason::SlotEmpty);
         }
     }
 }
@@ -80,31 +85,42 @@ fn settle_current(draft: &mut Draft<'_>, service: &Service, tasks: &SlotTasks<'_
 }
 
 /// A task whose node is lost is replaced elsewhere, unless its data are there: never an empty twin.
-fn replace_lost(draft: &mut Draft<'_>, service: &Service, slot: Slot, tasks: &SlotTasks<'_>) {
+fn replace_lost(draft: &mut Draft<'_>, service: &Service, set: &SlotSet, slot: Slot, tasks: &SlotTasks<'_>) {
     let Some(lost) = tasks.lost.last() else { return };
     if lost.has_local_volume() || lost.is_complete() || draft.marked.contains(&lost.node) {
         return;
     }
-    create(draft, service, slot, Some(lost.node), Reason::NodeLost { node: lost.node });
+    create(draft, service, set, slot, Some(lost.node), Reason::NodeLost { node: lost.node });
 }
 
 /// A task that keeps failing where it is gets a successor on another node, if another can hold it.
-fn escalate(draft: &mut Draft<'_>, service: &Service, slot: Slot, current: &Task, tasks: &SlotTasks<'_>) {
+fn escalate(
+    draft: &mut Draft<'_>,
+    service: &Service,
+    set: &SlotSet,
+    slot: Slot,
+    current: &Task,
+    tasks: &SlotTasks<'_>,
+) {
+    // The slot of a global service is its node.
+    if set.is_global() {
+        return;
+    }
     let failures = current.status.failures_in_a_row;
     if failures < ESCALATE_AFTER_FAILURES || current.is_satisfied() || current.has_local_volume() {
         return;
     }
     let alone = tasks.current.len() == 1 && tasks.stopping.is_empty();
     if alone && draft.placer.choose(service, Some(current.node)).is_ok() {
-        create(draft, service, slot, Some(current.node), Reason::KeptFailing { failures });
+        create(draft, service, set, slot, Some(current.node), Reason::KeptFailing { failures });
     }
 }
 
-fn create(draft: &mut Draft<'_>, service: &Service, slot: Slot, avoid: Option<NodeId>, reason: Reason) {
+fn create(draft: &mut Draft<'_>, service: &Service, set: &SlotSet, slot: Slot, avoid: Option<NodeId>, reason: Reason) {
     if draft.is_full() {
         return;
     }
-    match draft.placer.choose(service, avoid) {
+    match draft.choose(service, set, slot, avoid) {
         Ok(node) => {
             draft.placer.take(node, service);
             let requires = draft.requires_node(service, node);

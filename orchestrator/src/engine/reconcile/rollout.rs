@@ -20,7 +20,8 @@ use std::collections::BTreeSet;
 
 use super::Draft;
 use super::order::may_start;
-use super::slots::{SlotTasks, Slots, done_at, is_heard, overdue_at, serves, slot_order, slots};
+use super::slot_set::SlotSet;
+use super::slots::{SlotTasks, Slots, done_at, is_heard, overdue_at, serves, slots};
 use crate::engine::model::{Rollout, RolloutState, Service, StopFirst, Task};
 use crate::engine::placement;
 use crate::engine::plan::{Change, Requires};
@@ -36,9 +37,10 @@ pub(super) fn pass(draft: &mut Draft<'_>, now: Time) {
         if turns(draft) {
             continue;
         }
-        let slots = slots(state, service);
-        if judge(draft, service, &slots, now) && !turns(draft) {
-            advance(draft, service, &slots, now);
+        let set = draft.slot_set(service);
+        let slots = slots(state, service, &set);
+        if judge(draft, service, &set, &slots, now) && !turns(draft) {
+            advance(draft, service, &set, &slots, now);
         }
     }
 }
@@ -52,21 +54,21 @@ fn is_of_interest(service: &Service) -> bool {
 // --- Failures ---
 
 /// Counts slots that failed, and draws the consequences when they are too many. False: nothing else is to be done now.
-fn judge(draft: &mut Draft<'_>, service: &Service, slots: &Slots<'_>, now: Time) -> bool {
+fn judge(draft: &mut Draft<'_>, service: &Service, set: &SlotSet, slots: &Slots<'_>, now: Time) -> bool {
     let Some(rollout) = service.rollout.as_ref().filter(|r| r.is_running()) else { return true };
     let before = draft.plan.changes.len();
-    for slot in slot_order(service.spec.replicas) {
+    for slot in set.iter() {
         if !rollout.failed.contains_key(&slot) {
-            judge_slot(draft, service, rollout, slot, slots.get(&slot), now);
+            judge_slot(draft, service, rollout, (slot, set.home(slot)), slots.get(&slot), now);
         }
     }
     if draft.plan.changes.len() > before {
         return false;
     }
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let failed = count(rollout.failed.keys().filter(|s| s.0 <= service.spec.replicas).count());
+    let failed = count(rollout.failed.keys().filter(|s| set.contains(**s)).count());
     let per_mille = u64::from(service.policy().max_failures_per_mille);
-    let allowed = count((per_mille * u64::from(service.spec.replicas) / 1000) as usize);
+    let allowed = count((per_mille * u64::from(set.count()) / 1000) as usize);
     let Some(change) = consequence(service, rollout).filter(|_| failed > allowed) else { return true };
     if matches!(change, Change::RollBack { .. }) && !draft.turning.insert(service.key.project.clone()) {
         return false;
@@ -79,7 +81,7 @@ fn judge_slot(
     draft: &mut Draft<'_>,
     service: &Service,
     rollout: &Rollout,
-    slot: Slot,
+    (slot, home): (Slot, Option<NodeId>),
     tasks: Option<&SlotTasks<'_>>,
     now: Time,
 ) {
@@ -113,7 +115,7 @@ fn judge_slot(
     }
     let ms = service.policy().deadline_ms;
     if rollout.unplaced.get(&slot).is_some_and(|since| since.after_ms(ms) <= now) {
-        let why = placement::place(draft.state, draft.placer.ledger(), service, None).err();
+        let why = placement::place_slot(draft.state, draft.placer.ledger(), service, home).err();
         let cause = why.map_or_else(|| "no node could hold it".to_owned(), |why| why.to_string());
         draft.change(fail(None, cause), requires(service, &[]), Reason::NotPlacedInTime { ms });
     }
@@ -132,11 +134,14 @@ fn consequence(service: &Service, rollout: &Rollout) -> Option<Change> {
 
 // --- Progress ---
 
-fn advance(draft: &mut Draft<'_>, service: &Service, slots: &Slots<'_>, now: Time) {
+fn advance(draft: &mut Draft<'_>, service: &Service, set: &SlotSet, slots: &Slots<'_>, now: Time) {
     let before = draft.plan.changes.len();
-    let mut turns = Turns::of(service, slots, now);
+    let mut turns = Turns::of(service, set, slots, now);
     let open = may_start(draft, service);
-    for slot in slot_order(service.spec.replicas) {
+    if !turns.is_paused {
+        stop_on_lost_nodes(draft, service, set, slots);
+    }
+    for slot in set.iter() {
         let Some(tasks) = slots.get(&slot) else { continue };
         start_prepared(draft, service, tasks);
         // One on a node that this plan marks is judged by the next.
@@ -147,11 +152,12 @@ fn advance(draft: &mut Draft<'_>, service: &Service, slots: &Slots<'_>, now: Tim
         stop_never_ready(draft, service, tasks);
         match tasks.current.last() {
             Some(current) => hand_over(draft, service, slots, slot, tasks, current),
-            None => begin(draft, service, slot, tasks, open, &mut turns),
+            None if open => begin(draft, service, (slot, set), tasks, &mut turns),
+            None => {}
         }
     }
     if draft.plan.changes.len() == before {
-        conclude(draft, service, slots, now);
+        conclude(draft, service, set, slots, now);
     }
 }
 
@@ -162,16 +168,16 @@ struct Turns {
 }
 
 impl Turns {
-    fn of(service: &Service, slots: &Slots<'_>, now: Time) -> Turns {
+    fn of(service: &Service, set: &SlotSet, slots: &Slots<'_>, now: Time) -> Turns {
         let policy = service.policy();
         let rollout = service.rollout.as_ref();
         let failed = |slot: &Slot| rollout.is_some_and(|r| r.failed.contains_key(slot));
         let in_change = |(slot, tasks): &(&Slot, &SlotTasks<'_>)| {
             let is_handing_over = tasks.outdated.is_empty() && !tasks.stopping.is_empty();
-            let is_begun = !tasks.current.is_empty() || is_handing_over;
+            let is_begun = !tasks.current.is_empty() || tasks.began_elsewhere(service) || is_handing_over;
             is_begun && tasks.done(service, now).is_none() && !failed(slot)
         };
-        let changing = slots.iter().filter(|(slot, _)| slot.0 <= service.spec.replicas).filter(in_change).count();
+        let changing = slots.iter().filter(|(slot, _)| set.knows(**slot)).filter(in_change).count();
         let parallelism = if policy.parallelism == 0 { usize::MAX } else { policy.parallelism as usize };
         let is_paused = rollout.is_some_and(|r| matches!(r.state, RolloutState::Paused { .. }));
         let waits = is_paused || delayed_until(service, slots, now).is_some_and(|at| at > now);
@@ -185,6 +191,18 @@ fn delayed_until(service: &Service, slots: &Slots<'_>, now: Time) -> Option<Time
     let own = slots.values().flat_map(|s| &s.current).filter(|t| t.created >= began);
     let last = own.filter_map(|t| done_at(service, t)).filter(|at| *at <= now).max()?;
     Some(last.after_ms(service.policy().delay_ms))
+}
+
+/// Where a global service's node is lost, nothing takes the place of its old task: a new one is made when the node returns.
+fn stop_on_lost_nodes(draft: &mut Draft<'_>, service: &Service, set: &SlotSet, slots: &Slots<'_>) {
+    for (_, tasks) in slots.iter().filter(|(slot, _)| set.is_global() && !set.contains(**slot)) {
+        // One that is only prepared would find nobody to start it, once the rollout is over.
+        let prepared = tasks.lost.iter().filter(|t| t.is_prepared_only());
+        for old in tasks.outdated.iter().chain(prepared).filter(|t| !draft.marked.contains(&t.node)).collect::<Vec<_>>()
+        {
+            stop(draft, service, old, None, Reason::NodeLost { node: old.node });
+        }
+    }
 }
 
 /// A prepared task starts once nothing of its slot is left that it could collide with.
@@ -239,14 +257,17 @@ fn hand_over(
 }
 
 /// Every wanted task of the slot has an earlier spec.
-fn begin(draft: &mut Draft<'_>, service: &Service, slot: Slot, tasks: &SlotTasks<'_>, open: bool, turns: &mut Turns) {
+fn begin(draft: &mut Draft<'_>, service: &Service, slot: (Slot, &SlotSet), tasks: &SlotTasks<'_>, turns: &mut Turns) {
     if tasks.outdated.is_empty() {
         return;
     }
     let served = tasks.served_by(draft.state);
-    if !open || served.is_some() && turns.free == 0 {
+    let is_served = served.is_some() || tasks.misplaced.iter().any(|t| serves(draft.state, t));
+    let needs_turn = is_served && !tasks.began_elsewhere(service);
+    if needs_turn && turns.free == 0 {
         return;
     }
+    let before = draft.plan.changes.len();
     // Two of the slot that collide wait for each other; one that never was ready has just been asked to stop.
     let keeps = served.or_else(|| tasks.outdated.iter().rev().find(|t| t.was_ready).copied());
     match (service.stop_first(), keeps) {
@@ -254,16 +275,18 @@ fn begin(draft: &mut Draft<'_>, service: &Service, slot: Slot, tasks: &SlotTasks
         (Some(because), Some(old)) => prepare(draft, service, slot, old, because, turns),
         (Some(_), None) => {}
     }
-    if served.is_some() {
+    // One that counts as failed and still finds no node leaves its turn to the next.
+    let is_failed = service.rollout.as_ref().is_some_and(|r| r.failed.contains_key(&slot.0));
+    if needs_turn && !(is_failed && draft.plan.changes.len() == before) {
         turns.free = turns.free.saturating_sub(1);
     }
 }
 
-fn start_beside(draft: &mut Draft<'_>, service: &Service, slot: Slot, turns: &Turns) {
+fn start_beside(draft: &mut Draft<'_>, service: &Service, (slot, set): (Slot, &SlotSet), turns: &Turns) {
     if draft.is_full() {
         return;
     }
-    match draft.placer.choose(service, None) {
+    match draft.choose(service, set, slot, None) {
         Ok(node) => {
             draft.placer.take(node, service);
             let change = Change::CreateTask { service: service.key.clone(), slot, node };
@@ -274,8 +297,15 @@ fn start_beside(draft: &mut Draft<'_>, service: &Service, slot: Slot, turns: &Tu
     }
 }
 
-fn prepare(draft: &mut Draft<'_>, service: &Service, slot: Slot, old: &Task, because: StopFirst, turns: &Turns) {
-    match placement::succeed(draft.state, draft.placer.ledger(), service, old) {
+fn prepare(
+    draft: &mut Draft<'_>,
+    service: &Service,
+    (slot, set): (Slot, &SlotSet),
+    old: &Task,
+    because: StopFirst,
+    turns: &Turns,
+) {
+    match placement::succeed(draft.state, draft.placer.ledger(), service, old, set.home(slot)) {
         // An agent of before does not know how to prepare: the old one stops without.
         Ok(node) if !can_prepare(draft.state, node) => {
             stop(draft, service, old, None, Reason::SpecChangedStopFirst);
@@ -307,14 +337,18 @@ fn hold(draft: &mut Draft<'_>, service: &Service, slot: Slot, why: placement::Un
 }
 
 /// Nothing is left to do in any slot: is it over?
-fn conclude(draft: &mut Draft<'_>, service: &Service, slots: &Slots<'_>, now: Time) {
+fn conclude(draft: &mut Draft<'_>, service: &Service, set: &SlotSet, slots: &Slots<'_>, now: Time) {
     let Some(rollout) = service.rollout.as_ref().filter(|r| !r.is_done()) else { return };
-    let (mut done, mut undone, mut failed) = (0, 0, 0);
-    for slot in slot_order(service.spec.replicas) {
+    // Which nodes a global service is asked for, the next plan knows.
+    if set.is_global() && !draft.marked.is_empty() {
+        return;
+    }
+    let (mut done, mut undone, mut failed, mut without_node) = (0, 0, 0, 0);
+    for slot in set.iter() {
         match slots.get(&slot) {
             Some(tasks) if tasks.done(service, now).is_some() && tasks.outdated.is_empty() => done += 1,
             // Nothing of it is replaced, and no node can hold it: it is not what the change waits for.
-            None if placement::place(draft.state, draft.placer.ledger(), service, None).is_err() => {}
+            None if !draft.can_place(service, set, slot) => without_node += 1,
             _ => {
                 undone += 1;
                 failed += usize::from(rollout.failed.contains_key(&slot));
@@ -322,12 +356,18 @@ fn conclude(draft: &mut Draft<'_>, service: &Service, slots: &Slots<'_>, now: Ti
         }
     }
     let key = service.key.clone();
-    let is_whole = undone == 0 && (done > 0 || service.spec.replicas == 0);
-    if is_whole && !slots.values().any(|t| !t.outdated.is_empty()) {
-        draft.change(Change::FinishRollout { service: key }, requires(service, &[]), Reason::AllDone);
+    let is_whole = undone == 0 && (done > 0 || *set == SlotSet::Replicas(0));
+    if is_whole && !slots.values().any(|t| !t.outdated.is_empty() || !t.misplaced.is_empty()) {
+        let told = Some(Reason::PlacedDone { without_node }).filter(|r| without_node > 0 && knows(draft.state, r));
+        draft.change(Change::FinishRollout { service: key }, requires(service, &[]), told.unwrap_or(Reason::AllDone));
     } else if rollout.is_running() && undone > 0 && undone == failed {
         draft.change(Change::FailRollout { service: key }, requires(service, &[]), Reason::OthersDone);
     }
+}
+
+/// May the log say so?
+fn knows(state: &State, reason: &Reason) -> bool {
+    reason.version() <= state.version()
 }
 
 // --- What passes share ---
@@ -353,7 +393,7 @@ pub(super) fn next_deadline(state: &State, now: Time) -> Option<Time> {
 }
 
 fn moments(state: &State, service: &Service, now: Time) -> BTreeSet<Time> {
-    let slots = slots(state, service);
+    let slots = slots(state, service, &SlotSet::of(state, service));
     let mut moments = BTreeSet::new();
     for task in slots.values().flat_map(|s| &s.current) {
         moments.extend(done_at(service, task));

@@ -1,4 +1,4 @@
-//! The tasks of a service, slot by slot: what `replicas` and `rollout` both look at.
+//! The tasks of a service, slot by slot: what `replicas`, `rollout` and `misplaced` look at.
 //!
 //! Never decides.
 
@@ -10,10 +10,7 @@ use std::collections::BTreeMap;
 use crate::engine::model::{Service, Task};
 use crate::engine::state::State;
 
-/// The slots of a service in the order they are treated.
-pub fn slot_order(replicas: u32) -> impl Iterator<Item = Slot> {
-    (1..=replicas).map(Slot)
-}
+use super::slot_set::SlotSet;
 
 /// The tasks of one slot.
 #[derive(Debug, Default)]
@@ -24,6 +21,8 @@ pub(super) struct SlotTasks<'a> {
     pub(super) lost: Vec<&'a Task>,
     /// Of an earlier spec.
     pub(super) outdated: Vec<&'a Task>,
+    /// Of a global service, of any spec: not on the slot's node, or that is none where the service may be.
+    pub(super) misplaced: Vec<&'a Task>,
     /// Asked to stop, not yet confirmed.
     pub(super) stopping: Vec<&'a Task>,
 }
@@ -31,12 +30,14 @@ pub(super) struct SlotTasks<'a> {
 /// Slot by slot.
 pub(super) type Slots<'a> = BTreeMap<Slot, SlotTasks<'a>>;
 
-pub(super) fn slots<'a>(state: &'a State, service: &'a Service) -> Slots<'a> {
+pub(super) fn slots<'a>(state: &'a State, service: &'a Service, set: &SlotSet) -> Slots<'a> {
     let mut slots: Slots<'a> = BTreeMap::new();
     for task in state.tasks_of(&service.key) {
         let slot = slots.entry(task.slot).or_default();
         if !task.is_wanted() {
             slot.stopping.push(task);
+        } else if set.is_global() && !set.is_at_home(task) {
+            slot.misplaced.push(task);
         } else if task.spec_hash != service.spec_hash {
             slot.outdated.push(task);
         } else if is_heard(state, task) {
@@ -82,6 +83,11 @@ impl<'a> SlotTasks<'a> {
         self.current.iter().rev().find(|t| done_at(service, t).is_some_and(|at| at <= now)).copied()
     }
 
+    /// Its change began where none of its slot may be any more.
+    pub(super) fn began_elsewhere(&self, service: &Service) -> bool {
+        self.misplaced.iter().any(|t| t.spec_hash == service.spec_hash)
+    }
+
     /// A task of an earlier spec serves.
     pub(super) fn served_by(&self, state: &State) -> Option<&'a Task> {
         self.outdated.iter().rev().find(|t| serves(state, t)).copied()
@@ -109,5 +115,5 @@ pub fn progress(state: &State, service: &Service, now: Time) -> BTreeMap<Slot, S
         (None, Some(_)) => SlotProgress::Begun,
         (None, None) => SlotProgress::Waits,
     };
-    slots(state, service).iter().map(|(slot, tasks)| (*slot, far(tasks))).collect()
+    slots(state, service, &SlotSet::of(state, service)).iter().map(|(slot, tasks)| (*slot, far(tasks))).collect()
 }

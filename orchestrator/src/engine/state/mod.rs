@@ -12,6 +12,7 @@ use imbl::{OrdMap, OrdSet, Vector};
 use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, ServiceKey, ServiceName, Slot, TaskId};
 use proto::identity::Subject;
 use proto::revision::{Epoch, Revision, Time, Uid, Wall};
+use proto::spec::ServiceMode;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,11 +23,13 @@ use super::model::{
 use clients::Clients;
 
 /// The newest version of State that this program understands.
-pub const STATE_VERSION: u32 = 3;
+pub const STATE_VERSION: u32 = 4;
 /// The version of a State before its first command. The leader raises it: the log says from where on.
 const FIRST_VERSION: u32 = 1;
 /// The version that knows rollouts.
 const ROLLOUTS: u32 = 2;
+/// The version that knows global services.
+const GLOBALS: u32 = 4;
 
 /// Everything that is true, as of one revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -274,13 +277,20 @@ impl State {
         self.version >= ROLLOUTS
     }
 
+    /// Has the service one task on each node where it may be? Before that was known, it had as many as `replicas` says.
+    pub fn is_global(&self, service: &Service) -> bool {
+        self.version >= GLOBALS && service.spec.mode == ServiceMode::Global
+    }
+
     fn uid(&self) -> Uid {
         Uid { epoch: self.epoch, created: self.revision }
     }
 
     fn record(&mut self, subject: String, kind: &str, message: String) {
-        // What an earlier program wrote has no count: those it kept are the first.
-        self.events_made = self.events_made() + 1;
+        // Version 1 knows no count: those that are kept when it ends are the first.
+        if self.has_rollouts() || self.events_made > 0 {
+            self.events_made = self.events_made() + 1;
+        }
         if self.events.len() >= proto::limits::EVENTS_KEPT {
             self.events.pop_front();
         }

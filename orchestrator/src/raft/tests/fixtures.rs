@@ -99,6 +99,11 @@ fn fixtures() -> Vec<Fixture> {
         apply(&mut updating, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
     }
     assert!(updating.services().any(|s| s.rollout.is_some()), "the fixture has what it is for");
+    let mut global = State::empty();
+    for command in sample::history_with_a_global_service() {
+        apply(&mut global, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
+    }
+    assert!(global.tasks().any(|t| t.slot.0 == 1), "the fixture has what it is for");
     let mut joined = State::empty();
     for command in [sample::every_command().remove(0).1, crate::engine::Command::RaiseVersion { to: 3 }] {
         apply(&mut joined, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
@@ -122,11 +127,13 @@ fn fixtures() -> Vec<Fixture> {
         snapshot("used", used),
         snapshot("updating-2", updating),
         snapshot("joined-3", joined),
+        snapshot("global-4", global),
     ];
     let commands = sample::every_command()
         .into_iter()
         .chain(sample::commands_of_version_2())
-        .chain(sample::commands_of_version_3());
+        .chain(sample::commands_of_version_3())
+        .chain(sample::commands_of_version_4());
     all.extend(commands.map(|(name, c)| command(name, c)));
     all
 }

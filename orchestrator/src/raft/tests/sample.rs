@@ -9,7 +9,7 @@ use proto::id::{BlobDigest, ClusterId, NodeId, ServiceKey, Slot, TaskId};
 use proto::identity::{OperatorRole, Subject};
 use proto::node::{NodeConditions, NodeInfo};
 use proto::revision::{Revision, Wall};
-use proto::spec::{BlobKind, ContainerSpec, ProjectSpec, ServiceSpec};
+use proto::spec::{BlobKind, ContainerSpec, ProjectSpec, ServiceMode, ServiceSpec};
 use proto::task_state::{Health, Phase, TaskStatus};
 
 use crate::engine::command::Enrolling;
@@ -96,6 +96,44 @@ pub(super) fn commands_of_version_3() -> Vec<(&'static str, Command)> {
         ("revoke-identity-3", Command::RevokeIdentity { subject: Subject::Agent(NodeId(77)) }),
         ("revoke-token-3", Command::RevokeToken { id: 5 }),
     ]
+}
+
+/// What State version 4 brought, under the names of its fixtures.
+pub(super) fn commands_of_version_4() -> Vec<(&'static str, Command)> {
+    let put = Command::PutProject { spec: Box::new(global_project()), expected_release: None, prune: false };
+    let changes = [
+        (Change::StopTask { task: TaskId(4), drain_ms: 0 }, Reason::Misplaced { because: "no label".to_owned() }),
+        (Change::FinishRollout { service: key() }, Reason::PlacedDone { without_node: 2 }),
+    ];
+    let changes = changes.into_iter().map(|(change, reason)| Planned { change, requires: Vec::new(), reason });
+    let plan = Plan { base: Revision(9), changes: changes.collect(), unplaced: Vec::new() };
+    vec![
+        ("raise-version-4", Command::RaiseVersion { to: 4 }),
+        ("put-project-4", put),
+        ("apply-plan-4", Command::ApplyPlan { plan }),
+    ]
+}
+
+/// A global service with a task on its node.
+pub(super) fn history_with_a_global_service() -> Vec<Command> {
+    let change = Change::CreateTask { service: key(), slot: Slot(1), node: NodeId(1) };
+    let planned = Planned { change, requires: Vec::new(), reason: Reason::SlotEmpty };
+    vec![
+        Command::Bootstrap { cluster: ClusterId(7), ranges: ranges() },
+        Command::RaiseVersion { to: 4 },
+        Command::RegisterNode { info: node() },
+        Command::PutProject { spec: Box::new(global_project()), expected_release: None, prune: false },
+        Command::ApplyPlan { plan: Plan { base: Revision(1), changes: vec![planned], unplaced: Vec::new() } },
+        Command::ReportStatuses { node: NodeId(1), reports: vec![(TaskId(1), status())] },
+    ]
+}
+
+fn global_project() -> ProjectSpec {
+    let mut spec = project();
+    for service in spec.services.values_mut() {
+        service.mode = ServiceMode::Global;
+    }
+    spec
 }
 
 /// A project in the middle of an update of which one slot failed.

@@ -14,6 +14,7 @@ use crate::engine::outcome::Outcome;
 use crate::engine::placement;
 use crate::engine::plan::{Change, Plan, Planned, Requires};
 use crate::engine::reason::Reason;
+use crate::engine::reconcile::slot_of;
 
 /// Why a change was not made.
 type Refused = &'static str;
@@ -83,6 +84,9 @@ fn create_task(
     let host = state.nodes.get(&node).cloned().ok_or("its node is gone")?;
     if service.removing {
         return Err("its service is being removed");
+    }
+    if state.is_global(&service) && slot_of(&host) != slot {
+        return Err("the slot is another node's");
     }
     let filled = state.tasks_in(key, slot).any(|t| t.node == node && t.is_wanted() && t.spec_hash == service.spec_hash);
     if filled {

@@ -159,7 +159,7 @@ fn put_service(
     state.record(
         key.to_string(),
         &format!("service-{}", change.as_str()),
-        format!("{} x {}", wanted.replicas, wanted.container.image),
+        format!("{} x {}", wanted.how_many(), wanted.container.image),
     );
     state.services.insert(key, Arc::new(service));
     change
@@ -268,6 +268,13 @@ pub(super) fn scale(state: &mut State, key: &ServiceKey, replicas: u32) -> Outco
             field: format!("services.{}.deploy.replicas", key.service),
             message: format!("{replicas} replicas are asked for, at most {REPLICAS_MAX} are allowed"),
             hint: "ask for fewer".to_owned(),
+        }]));
+    }
+    if state.is_global(&service) {
+        return Outcome::Rejected(Rejection::Inadmissible(vec![FieldProblem {
+            field: format!("services.{}.deploy.mode", key.service),
+            message: format!("`{}` is global: it has one task on each node where it may be", key.service),
+            hint: "narrow `deploy.placement.constraints`, or write `mode: replicated`, and apply".to_owned(),
         }]));
     }
     if service.spec.replicas == replicas {

@@ -12,7 +12,7 @@ use crate::engine::model::service::volumes_used;
 use crate::engine::model::{Back, Earlier, Origin, Project, Rollout, RolloutState, Service, SlotFailure, Task};
 use crate::engine::outcome::{Outcome, Rejection};
 use crate::engine::reason::Reason;
-use crate::engine::reconcile::slot_order;
+use crate::engine::reconcile::SlotSet;
 
 type Refused = &'static str;
 
@@ -243,7 +243,7 @@ pub(super) fn finish(state: &mut State, key: &ServiceKey, reason: &Reason) -> Re
         let wanted = || state.tasks_of(key).filter(|t| t.slot == slot && t.is_wanted());
         wanted().next().is_none() || wanted().any(|t| t.spec_hash == service.spec_hash && t.is_satisfied())
     };
-    if !slot_order(service.spec.replicas).all(is_done) {
+    if !SlotSet::of(state, &service).iter().all(is_done) {
         return Err("a slot is not done any more");
     }
     let wall = state.wall;

@@ -18,16 +18,19 @@ pub(super) fn raise(state: &mut State, to: u32) -> Outcome {
     }
     let had_rollouts = state.has_rollouts();
     state.version = to;
-    if had_rollouts {
-        return done(state, true);
+    if !had_rollouts && state.has_rollouts() {
+        begin_rollouts(state);
     }
+    done(state, true)
+}
+
+fn begin_rollouts(state: &mut State) {
     let now = state.clock;
     let dated: Vec<Arc<Task>> = state.tasks.values().map(|t| Arc::new(dated(t, now))).collect();
     for task in dated {
         state.tasks.insert(task.id, task);
     }
     rollout::take_over(state);
-    done(state, true)
 }
 
 /// Since when a task is as it is was not kept before version 2: since now.
