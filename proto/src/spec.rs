@@ -6,6 +6,7 @@
 mod container;
 mod isolation;
 mod kernel;
+mod versions;
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ pub use container::{
 };
 pub use isolation::{Device, Isolation, Namespace};
 pub use kernel::{BlockIo, CpuTuning, DeviceRate, Kernel, MemoryTuning, Ulimit};
+pub use versions::NEWEST;
 
 /// A whole project as applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,50 +40,7 @@ pub struct ProjectSpec {
 impl ProjectSpec {
     /// The State version that knows all its fields: those that came later are not written while they have their default.
     pub fn version(&self) -> u32 {
-        let is_first = self
-            .services
-            .values()
-            .all(|s| knows(s, &FIRST_SERVICE_FIELDS) && knows(&*s.container, &FIRST_CONTAINER_FIELDS));
-        let is_global = self.services.values().any(|s| s.mode == ServiceMode::Global);
-        match (is_global, is_first) {
-            (true, _) => 4,
-            (false, false) => 2,
-            (false, true) => 1,
-        }
-    }
-}
-
-/// Fields of a service that State version 1 knew.
-const FIRST_SERVICE_FIELDS: [&str; 9] =
-    ["container", "replicas", "restart", "health", "ports", "expose", "depends_on", "reservations", "networks"];
-
-/// Fields of a container that State version 1 knew.
-const FIRST_CONTAINER_FIELDS: [&str; 18] = [
-    "image",
-    "image_id",
-    "pull",
-    "command",
-    "entrypoint",
-    "environment",
-    "labels",
-    "hostname",
-    "container_name",
-    "user",
-    "working_dir",
-    "stop_grace_ms",
-    "stop_signal",
-    "init",
-    "read_only",
-    "mounts",
-    "files",
-    "limits",
-];
-
-/// Are all fields that are written among those?
-fn knows<T: Serialize>(value: &T, fields: &[&str]) -> bool {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::Object(written)) => written.keys().all(|key| fields.contains(&key.as_str())),
-        _ => false,
+        versions::needed(self)
     }
 }
 

@@ -52,7 +52,7 @@ mod node;
 mod spec;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Why a message from the wire has no meaning here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

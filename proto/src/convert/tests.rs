@@ -162,7 +162,7 @@ fn container() -> ContainerSpec {
     }
 }
 
-fn first_container() -> ContainerSpec {
+pub(crate) fn first_container() -> ContainerSpec {
     let mount = |source| Mount { source, target: "/data".to_owned(), read_only: true };
     ContainerSpec {
         image: "shop/web:1".to_owned(),
@@ -200,7 +200,7 @@ fn first_container() -> ContainerSpec {
     }
 }
 
-fn check(probe: Probe) -> HealthSpec {
+pub(crate) fn check(probe: Probe) -> HealthSpec {
     HealthSpec::Check(HealthCheck {
         probe,
         interval_ms: 1,
@@ -257,7 +257,7 @@ fn service() -> ServiceSpec {
     }
 }
 
-fn project() -> ProjectSpec {
+pub(crate) fn project() -> ProjectSpec {
     ProjectSpec {
         name: "shop".parse().expect("name"),
         services: BTreeMap::from([("web".parse().expect("name"), service())]),

@@ -175,3 +175,27 @@ fn a_later_version_dates_nothing_anew() {
     apply(&mut state, &Stamped { at: Time(9_000), wall: Wall(9_000), request: None, command });
     assert_eq!((state.version(), tasks(&state)), (3, before));
 }
+
+/// A server of version 1 refuses a field that it does not know.
+#[test]
+fn events_are_counted_from_version_2_on() {
+    let mut state = State::empty();
+    let mut say = |command| {
+        apply(&mut state, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
+        let bytes = codec::encode_body(&state).unwrap();
+        let is_counted = bytes.windows(11).any(|w| w == b"events_made");
+        (state.events_made(), is_counted)
+    };
+    for (name, command) in sample::every_command() {
+        if matches!(name, "bootstrap" | "register-node") {
+            let (_, is_counted) = say(command);
+            assert!(!is_counted, "{name}");
+        }
+    }
+    let (before, _) = say(crate::engine::Command::RaiseVersion { to: 2 });
+    let (_, put) = sample::every_command().swap_remove(3);
+    let crate::engine::Command::PutProject { spec, .. } = put else { panic!("the samples have another order") };
+    let put = crate::engine::Command::PutProject { spec, expected_release: None, prune: false };
+    let (after, is_counted) = say(put);
+    assert!(before > 0 && after > before && is_counted, "{before}, then {after}");
+}

@@ -38,3 +38,14 @@ fn dated(task: &Task, now: Time) -> Task {
     let ready_since = task.status.is_ready().then_some(now);
     Task { ready_since, phase_since: now, ..task.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever raises State's version says in `proto/spec/versions` which fields of a spec came with it, if any.
+    #[test]
+    fn a_field_of_a_spec_that_nobody_dated_needs_the_newest_version() {
+        assert_eq!(proto::spec::NEWEST, STATE_VERSION);
+    }
+}
