@@ -186,6 +186,30 @@ fn foresee(cluster: &Cluster, command: Command) -> Result<Preview, orchestrator:
     preview(&cluster.state, Vec::new(), command, &shop, cluster.now, Wall(cluster.now.0))
 }
 
+/// What waits for something else to end first is foreseen, and not told as what happens at once.
+#[test]
+fn what_follows_later_is_not_told_as_what_happens_at_once() {
+    let part = |replicas, depends_on_first| Part {
+        image: 0,
+        replicas,
+        cpu_millis: 0,
+        volume: false,
+        host_port: false,
+        depends_on_first,
+        level: 0,
+    };
+    let mut cluster = Cluster::new(&[16_000]);
+    cluster.command(put(project(&[part(4, None), part(0, Some(0))]), false));
+    cluster.live(0, 1);
+    let command = put(project(&[part(4, None)]), false);
+    let foreseen = foresee(&cluster, command.clone()).expect("accepted");
+    cluster.command(command);
+    let plan = reconcile(&cluster.state, &cluster.leases(), cluster.now);
+    assert!(plan.is_empty(), "the case of this test: nothing happens at once, but {plan}");
+    assert!(foreseen.steps[0].plan.is_empty(), "told at once: {}", foreseen.steps[0].plan);
+    assert!(foreseen.steps.len() > 1, "something follows later");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -33,7 +33,7 @@ pub struct Preview {
     pub outcome: Outcome,
     /// State right after it.
     pub applied: State,
-    /// The plans that follow, in order; the first is made at once.
+    /// The plans that follow, in order; the first is made at once, and empty when nothing happens then.
     pub steps: Vec<Step>,
     /// Slots that no node can hold once all that can be done is done.
     pub unplaced: Vec<Unplaced>,
@@ -112,9 +112,9 @@ impl Foresight<'_> {
             let leases = self.leases();
             let plan = reconcile(&self.copy, &leases, self.now);
             *unplaced = plan.unplaced.clone();
-            // After the first plan only this project's course is followed.
+            // The first plan is told whole, also when it is empty: what follows later is not what happens at once.
             let is_followed = steps.is_empty() || plan.changes.iter().any(|c| self.is_ours(&c.change));
-            if !plan.is_empty() && is_followed {
+            if is_followed {
                 steps.push(Step { from: self.copy.clone(), plan: plan.clone() });
             }
             let acted = !plan.is_empty() && self.accepted(plan) > 0;
