@@ -75,3 +75,12 @@ fn a_release_that_hangs_as_it_starts_is_taken_back() {
     let said = refused("hang", &format!("    entrypoint: [/bin/sleep, '1000']\n    stop_grace_period: 1s\n{check}"));
     assert!(said.err.contains("not ready"), "the cause is told: {}", said.err);
 }
+
+/// The check alone changes: what serves is judged by its own, also while the new task is still forgiven.
+#[test]
+fn a_check_alone_that_fails_is_taken_back() {
+    let check = "    healthcheck: {test: [CMD-SHELL, 'echo no such page; exit 1'], interval: 200ms, timeout: 5s, retries: 3, \
+                 start_period: 3s, start_interval: 200ms}\n";
+    let said = refused("probe", &format!("    command: [hello]\n    environment: {{GREETING: good}}\n{check}"));
+    assert!(said.err.contains("no such page"), "the check's words are told: {}", said.err);
+}

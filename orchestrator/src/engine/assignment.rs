@@ -36,7 +36,7 @@ fn assignment(state: &State, task: &Task) -> Assignment {
         container: task.container.clone(),
         spec_hash: task.spec_hash.clone(),
         restart: service.map(|s| s.spec.restart).unwrap_or_default(),
-        health: service.map(|s| s.spec.health.clone()).unwrap_or_default(),
+        health: task.health.clone().or_else(|| Some(service?.spec.health.clone())).unwrap_or_default(),
         host_ports: task.host_ports.clone(),
         expose: service.map(|s| s.spec.expose.clone()).unwrap_or_default(),
         volumes: task.volumes.clone(),

@@ -204,7 +204,8 @@ impl Foresight<'_> {
         );
         // What ran before and fails goes on failing: only a change of its spec is taken to mend it.
         if is_on_its_way {
-            let health = if service.spec.health == HealthSpec::Disabled { Health::None } else { Health::Healthy };
+            let spec = task.health.as_ref().unwrap_or(&service.spec.health);
+            let health = if *spec == HealthSpec::Disabled { Health::None } else { Health::Healthy };
             return Some(TaskStatus { health, started_at: Some(self.wall), ..next(Phase::Running) });
         }
         let ends = known.phase == Phase::Running && task.id >= self.born_from && self.is_to_complete(service);

@@ -22,6 +22,7 @@ mod leases;
 mod names;
 mod once;
 mod one_ready;
+mod own_check;
 mod prepared;
 mod reasons;
 mod replay;
@@ -82,6 +83,7 @@ impl Promises {
                 Box::new(names::Names),
                 Box::<once::Once>::default(),
                 Box::<one_ready::OneReady>::default(),
+                Box::<own_check::OwnCheck>::default(),
                 Box::<prepared::Prepared>::default(),
                 Box::new(reasons::Reasons),
                 Box::new(replay::Replay),

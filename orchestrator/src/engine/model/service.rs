@@ -118,10 +118,18 @@ impl fmt::Display for StopFirst {
     }
 }
 
-/// Hash of everything that a container of this spec is made from.
+/// Hash of everything that a task of this spec is made from and judged by: if it changes, slots are updated one by one.
 pub fn replacement_hash(spec: &ServiceSpec, volumes: &BTreeMap<String, VolumeSpec>) -> String {
-    let host_ports: Vec<&PortSpec> = spec.ports.iter().filter(|p| p.mode == PortMode::Host).collect();
-    proto::digest::short_hash(&(&*spec.container, volumes, host_ports))
+    proto::digest::short_hash(&(&*spec.container, volumes, host_ports(spec), &spec.health))
+}
+
+/// The same before version 5 of State, whose health checks changed under tasks that ran.
+pub fn container_hash(spec: &ServiceSpec, volumes: &BTreeMap<String, VolumeSpec>) -> String {
+    proto::digest::short_hash(&(&*spec.container, volumes, host_ports(spec)))
+}
+
+fn host_ports(spec: &ServiceSpec) -> Vec<&PortSpec> {
+    spec.ports.iter().filter(|p| p.mode == PortMode::Host).collect()
 }
 
 /// The volumes of `all` that the spec mounts.

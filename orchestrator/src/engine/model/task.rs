@@ -3,7 +3,7 @@
 use proto::assignment::Desired;
 use proto::id::{NodeId, ServiceKey, Slot, TaskId};
 use proto::revision::{Revision, Time, Uid, Wall};
-use proto::spec::{ContainerSpec, MountSource, PortSpec, Reservations, VolumeSpec};
+use proto::spec::{ContainerSpec, HealthSpec, MountSource, PortSpec, Reservations, VolumeSpec};
 use proto::task_state::{Phase, TaskStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub struct Task {
     pub node: NodeId,
     /// The service's generation it was made from.
     pub generation: u64,
-    /// Hash of what its container is made from.
+    /// Hash of what it is made from and judged by.
     pub spec_hash: String,
     /// Its container.
     pub container: Arc<ContainerSpec>,
@@ -67,6 +67,9 @@ pub struct Task {
     /// The task it takes the place of, while it is prepared for that.
     #[serde(default, skip_serializing_if = "is_default")]
     pub succeeds: Option<TaskId>,
+    /// How its health is judged. Absent before version 5: then as its service's spec says.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub health: Option<HealthSpec>,
 }
 
 /// Something that went wrong with a task: its process ended, it was unhealthy, or it could not be prepared again and again.

@@ -23,13 +23,15 @@ use super::model::{
 use clients::Clients;
 
 /// The newest version of State that this program understands.
-pub const STATE_VERSION: u32 = 4;
+pub const STATE_VERSION: u32 = 5;
 /// The version of a State before its first command. The leader raises it: the log says from where on.
 const FIRST_VERSION: u32 = 1;
 /// The version that knows rollouts.
 const ROLLOUTS: u32 = 2;
 /// The version that knows global services.
 const GLOBALS: u32 = 4;
+/// The version whose tasks are judged by the check they were made with.
+const OWN_CHECKS: u32 = 5;
 
 /// Everything that is true, as of one revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -275,6 +277,10 @@ impl State {
 
     fn has_rollouts(&self) -> bool {
         self.version >= ROLLOUTS
+    }
+
+    fn has_own_checks(&self) -> bool {
+        self.version >= OWN_CHECKS
     }
 
     /// Has the service one task on each node where it may be? Before that was known, it had as many as `replicas` says.

@@ -144,6 +144,7 @@ fn new_task(state: &State, id: TaskId, service: &Service, slot: Slot, node: Node
         setback: None,
         drain_ms: 0,
         succeeds: None,
+        health: state.has_own_checks().then(|| service.spec.health.clone()),
     }
 }
 

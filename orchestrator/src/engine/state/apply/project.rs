@@ -2,13 +2,13 @@
 
 use proto::id::{ProjectName, ServiceKey, ServiceName};
 use proto::limits::{RELEASES_KEPT, REPLICAS_MAX};
-use proto::spec::{ProjectSpec, ServiceSpec};
+use proto::spec::{ProjectSpec, ServiceSpec, VolumeSpec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{State, done, rollout};
 use crate::engine::admission;
-use crate::engine::model::service::{replacement_hash, volumes_used};
+use crate::engine::model::service::{container_hash, replacement_hash, volumes_used};
 use crate::engine::model::{Deletion, Origin, Project, Release, Service, StopFirst, Volume};
 use crate::engine::outcome::{FieldProblem, Outcome, Rejection, ServiceChange};
 
@@ -126,8 +126,8 @@ fn put_service(
     release: u64,
 ) -> ServiceChange {
     let volumes = volumes_used(wanted, &project.volumes);
-    let spec_hash = replacement_hash(wanted, &volumes);
     let present = state.services.get(&key).cloned();
+    let spec_hash = spec_hash(state, present.as_deref(), wanted, &volumes);
     let change = match present.as_deref() {
         None => ServiceChange::Created,
         Some(p) if p.removing => ServiceChange::Created,
@@ -163,6 +163,23 @@ fn put_service(
     );
     state.services.insert(key, Arc::new(service));
     change
+}
+
+/// A spec that makes the same tasks has the same hash, also when an earlier version had another way to reckon it.
+fn spec_hash(
+    state: &State,
+    present: Option<&Service>,
+    wanted: &ServiceSpec,
+    volumes: &BTreeMap<String, VolumeSpec>,
+) -> String {
+    if !state.has_own_checks() {
+        return container_hash(wanted, volumes);
+    }
+    let hash = replacement_hash(wanted, volumes);
+    match present.filter(|p| replacement_hash(&p.spec, &p.volumes) == hash) {
+        Some(present) => present.spec_hash.clone(),
+        None => hash,
+    }
 }
 
 pub(super) fn put_release(state: &mut State, present: Option<&Project>, spec: ProjectSpec, origin: Origin) {

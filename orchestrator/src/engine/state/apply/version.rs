@@ -16,12 +16,24 @@ pub(super) fn raise(state: &mut State, to: u32) -> Outcome {
     if to <= state.version {
         return done(state, false);
     }
-    let had_rollouts = state.has_rollouts();
+    let (had_rollouts, had_own_checks) = (state.has_rollouts(), state.has_own_checks());
     state.version = to;
     if !had_rollouts && state.has_rollouts() {
         begin_rollouts(state);
     }
+    if !had_own_checks && state.has_own_checks() {
+        give_checks(state);
+    }
     done(state, true)
+}
+
+/// Each task goes on with the check that it is judged by now.
+fn give_checks(state: &mut State) {
+    let check = |task: &Task| Some(state.services.get(&task.service)?.spec.health.clone());
+    let given: Vec<Task> = state.tasks.values().map(|t| Task { health: check(t), ..(**t).clone() }).collect();
+    for task in given {
+        state.tasks.insert(task.id, Arc::new(task));
+    }
 }
 
 fn begin_rollouts(state: &mut State) {
