@@ -180,13 +180,13 @@ impl fmt::Display for Reason {
         match self {
             Reason::SlotEmpty => write!(f, "the slot has no task"),
             Reason::SpecChanged => {
-                write!(f, "its container's spec changed; the old one serves until the new one is ready")
+                write!(f, "its spec changed; the old one serves until the new one is ready")
             }
             Reason::SpecChangedStopFirst => {
-                write!(f, "its container's spec changed; its successor starts once it has stopped")
+                write!(f, "its spec changed; its successor starts once it has stopped")
             }
             Reason::Prepares { because } => {
-                write!(f, "its container's spec changed; the old one stops first, once this one is prepared: {because}")
+                write!(f, "its spec changed; the old one stops first, once this one is prepared: {because}")
             }
             Reason::PredecessorStopped => write!(f, "what it takes the place of has stopped"),
             Reason::NewTaskFailed => write!(f, "a task of the new spec failed"),
