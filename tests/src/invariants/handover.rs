@@ -1,5 +1,5 @@
 //! In an update a task that serves is stopped only when its successor has stayed ready, in one incarnation, for as long as
-//! `monitor` says, unless the service stops first; it drains when another takes over. A task of the wanted spec that
+//! `monitor` says, or, when the service stops first, is prepared; it drains when another takes over. A task of the wanted spec that
 //! serves is never stopped for an update or a rollback: nothing restarts what is already right.
 
 use orchestrator::engine::model::{Service, Task};
@@ -7,7 +7,7 @@ use orchestrator::engine::plan::Change;
 use orchestrator::engine::{Command, Reason, State};
 use proto::id::{NodeId, Slot, TaskId};
 use proto::revision::{Time, Wall};
-use proto::task_state::TaskStatus;
+use proto::task_state::{Phase, TaskStatus};
 use std::collections::BTreeMap;
 
 use super::Promise;
@@ -66,10 +66,11 @@ impl Promise for Handover {
     }
 }
 
-/// The service stops first, or did when the slot's new task began to be prepared: that goes on as it began.
+/// The service stops first, or did when a task of the wanted spec began to be prepared for the slot: that goes on as it
+/// began, as the image is there and the other way would be to begin again.
 pub(super) fn stops_first(state: &State, service: &Service, slot: Slot) -> bool {
-    let is_prepared = || state.tasks_of(&service.key).any(|t| t.slot == slot && t.is_prepared_only());
-    service.stop_first().is_some() || is_prepared()
+    let mut own = state.tasks_in(&service.key, slot).filter(|t| t.spec_hash == service.spec_hash);
+    service.stop_first().is_some() || own.any(|t| t.is_prepared_only())
 }
 
 impl Handover {
@@ -107,7 +108,10 @@ impl Handover {
         let successor = others().any(|t| t.spec_hash == service.spec_hash && lasts(t));
         // Two outdated ones: the other goes on serving.
         let companion = others().any(|t| t.spec_hash != service.spec_hash);
-        if successor || companion || stops_first(state, service, task.slot) {
+        // One that stops first has its successor's image there: agents of this world know how to prepare.
+        let mut own = state.tasks_in(&service.key, task.slot).filter(|t| t.spec_hash == service.spec_hash);
+        let is_prepared = own.any(|t| t.is_prepared_only() && t.status.phase == Phase::Prepared);
+        if successor || companion || is_prepared {
             return Ok(());
         }
         Err(format!(
