@@ -66,11 +66,12 @@ impl Promise for Handover {
     }
 }
 
-/// The service stops first, or did when a task of the wanted spec began to be prepared for the slot: that goes on as it
-/// began, as the image is there and the other way would be to begin again.
-pub(super) fn stops_first(state: &State, service: &Service, slot: Slot) -> bool {
+/// A task of the wanted spec that is prepared for the slot, which therefore stops first. It does so too when the service has
+/// ceased to stop first meanwhile: that goes on as it began, for the other way would be to begin again. All agents of this
+/// world know how to prepare, so nothing stops first without.
+pub(super) fn prepared_for<'a>(state: &'a State, service: &'a Service, slot: Slot) -> Option<&'a Task> {
     let mut own = state.tasks_in(&service.key, slot).filter(|t| t.spec_hash == service.spec_hash);
-    service.stop_first().is_some() || own.any(|t| t.is_prepared_only())
+    own.find(|t| t.is_prepared_only()).map(|t| &**t)
 }
 
 impl Handover {
@@ -108,10 +109,9 @@ impl Handover {
         let successor = others().any(|t| t.spec_hash == service.spec_hash && lasts(t));
         // Two outdated ones: the other goes on serving.
         let companion = others().any(|t| t.spec_hash != service.spec_hash);
-        // One that stops first has its successor's image there: agents of this world know how to prepare.
-        let mut own = state.tasks_in(&service.key, task.slot).filter(|t| t.spec_hash == service.spec_hash);
-        let is_prepared = own.any(|t| t.is_prepared_only() && t.status.phase == Phase::Prepared);
-        if successor || companion || is_prepared {
+        // Its image and its files are there.
+        let is_fetched = prepared_for(state, service, task.slot).is_some_and(|t| t.status.phase == Phase::Prepared);
+        if successor || companion || is_fetched {
             return Ok(());
         }
         Err(format!(

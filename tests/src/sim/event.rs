@@ -191,6 +191,8 @@ pub enum Why {
     AskedToStop,
     /// A verdict.
     Judged,
+    /// No set mentions its task, and there is no verdict on it.
+    Unjudged,
     /// Its health check failed as often as it may.
     Unhealthy,
     /// It did not run.
