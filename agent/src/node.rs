@@ -151,11 +151,16 @@ pub async fn run_on(
 
 fn remembered(ledger: &Ledger, set: Option<&AssignmentSet>, told: u32, clock: Clock) -> Result<Memory, LedgerError> {
     let (now, wall) = (clock.now(), clock.wall());
-    Ok(match ledger.memory()? {
+    let memory = match ledger.memory()? {
         Kept::Whole(memory) => memory.restored(set, now, wall),
         Kept::Absent if set.is_none() => Memory::default(),
         Kept::Absent | Kept::Lost => Memory::after_loss(wall, told),
-    })
+    };
+    // Before anything is told from it: one that is killed again soon counts on from here. A full disk is no reason not to run.
+    if let Err(error) = ledger.keep_memory(&memory) {
+        tracing::error!(%error, "the memory could not be kept");
+    }
+    Ok(memory)
 }
 
 /// Stops all containers of the node and leaves them there: the next run starts them again in place. The agent must have
@@ -380,5 +385,28 @@ async fn keep_table(mut endpoints: watch::Receiver<Arc<EndpointTable>>, ledger: 
         if let Ok(Err(error)) = kept {
             tracing::error!(%error, "the endpoint table could not be kept");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::TaskMemory;
+    use proto::id::TaskId;
+
+    #[test]
+    fn what_is_restored_is_kept_before_anything_is_told_from_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let mut memory = Memory::default();
+        memory.tasks.insert(TaskId(1), TaskMemory::default());
+        ledger.keep_memory(&memory).unwrap();
+        let told = || {
+            let memory = remembered(&ledger, None, 0, Clock::real()).unwrap();
+            memory.tasks[&TaskId(1)].status.sequence
+        };
+        // Killed before it wrote anything again.
+        let (first, second) = (told(), told());
+        assert!(second > first, "{first} {second}");
     }
 }

@@ -65,6 +65,9 @@ pub struct TaskMemory {
     /// When its process started.
     #[serde(skip)]
     pub started: Option<Time>,
+    /// When its last start was begun by this process: its container's process is not older, whatever wall clocks say.
+    #[serde(skip)]
+    pub begun: Option<Time>,
     /// What is being done now.
     #[serde(skip)]
     pub busy: Option<Step>,
@@ -86,8 +89,9 @@ pub struct TaskMemory {
     /// The set in which its stop was last confirmed.
     #[serde(skip)]
     pub confirmed: Option<(Epoch, Revision)>,
-    /// Incarnations to leave free when the next one begins.
-    #[serde(skip)]
+    /// Incarnations to leave free when the next one begins. Kept: an agent that is killed again before one began had
+    /// perhaps begun one that it could not write.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub gap: u32,
     /// Its stop was seen, and since when its endpoint drains if it had a ready one. A restart of the agent begins anew:
     /// a drain is rather too long than cut short.
@@ -145,7 +149,8 @@ impl Memory {
     }
 
     /// Takes over what the ledger kept beside the accepted set: moments are translated to this process's clock and room is
-    /// left for what was reported after the last write, also of tasks that came after it.
+    /// left for what was reported after the last write, also of tasks that came after it. It must be kept before anything is
+    /// reported from it, or the next restart would leave the same room again.
     pub fn restored(mut self, set: Option<&AssignmentSet>, now: Time, wall: Wall) -> Memory {
         for id in set.into_iter().flat_map(|set| set.tasks.keys()) {
             let floor = self.floor;
@@ -153,7 +158,7 @@ impl Memory {
         }
         for task in self.tasks.values_mut() {
             task.status.sequence += SEQUENCE_GAP;
-            task.gap = INCARNATION_GAP;
+            task.gap += INCARNATION_GAP;
             task.started = task.status.started_at.map(|at| moment(at, now, wall));
             task.retry_at = task.status.retry_at.map(|at| now.after_ms(at.0.saturating_sub(wall.0)));
         }
@@ -241,11 +246,11 @@ impl Memory {
     }
 
     /// An action is about to be done.
-    pub fn begin(&mut self, set: &AssignmentSet, action: &Action) {
+    pub fn begin(&mut self, set: &AssignmentSet, action: &Action, now: Time) {
         match action {
             Action::Task { task, step } => {
                 if let Some(memory) = self.tasks.get_mut(task) {
-                    memory.begin(step);
+                    memory.begin(step, now);
                 }
             }
             Action::Dismiss { container, .. } => self.strangers.entry(container.clone()).or_default().busy = true,
@@ -302,7 +307,7 @@ impl TaskMemory {
         });
     }
 
-    fn begin(&mut self, step: &Step) {
+    fn begin(&mut self, step: &Step, now: Time) {
         self.busy = Some(step.clone());
         self.cancelled = false;
         match step {
@@ -325,6 +330,7 @@ impl TaskMemory {
                 if !prepared || self.gap > 0 {
                     self.begin_incarnation(Phase::Starting);
                 }
+                self.begun = Some(now);
                 self.change(|status| {
                     status.phase = Phase::Starting;
                     status.container_id.clone_from(container);
@@ -336,6 +342,8 @@ impl TaskMemory {
     }
 
     fn fold_running(&mut self, assignment: &Assignment, observed: &Observed, now: Time, wall: Wall) {
+        // What an earlier policy left at its end, another may start again.
+        self.finished &= self.is_left_by(assignment.restart);
         let image_check = self.image_check.clone();
         let at_start = health::effective(&assignment.health, image_check.as_ref()).at_start();
         match current(assignment, observed) {
@@ -365,15 +373,12 @@ impl TaskMemory {
             if at_start == Health::None && self.status.health != Health::None {
                 self.change(|status| status.health = Health::None);
             }
-            if self.lasts_at().is_some_and(|at| at <= now) {
-                self.change(|status| status.failures_in_a_row = 0);
-            }
-            return;
+            return self.forgive_if_it_lasted(now);
         }
         if self.status.phase != Phase::Starting || self.gap > 0 {
             self.begin_incarnation(Phase::Starting);
         }
-        self.started = Some(moment(started_at, now, wall));
+        self.started = Some(moment(started_at, now, wall)).max(self.begun.take());
         self.condemned = None;
         self.history = History { health: at_start, ..History::default() };
         self.change(|status| {
@@ -384,6 +389,13 @@ impl TaskMemory {
             status.started_at = Some(started_at);
             status.retry_at = None;
         });
+        self.forgive_if_it_lasted(now);
+    }
+
+    fn forgive_if_it_lasted(&mut self, now: Time) {
+        if self.lasts_at().is_some_and(|at| at <= now) {
+            self.change(|status| status.failures_in_a_row = 0);
+        }
     }
 
     fn seen_exited(&mut self, id: &str, exit: &Exit, policy: RestartPolicy, now: Time, wall: Wall) {
@@ -412,6 +424,14 @@ impl TaskMemory {
     pub fn lasts_at(&self) -> Option<Time> {
         let waits = self.status.is_ready() && self.status.failures_in_a_row > 0;
         self.started.filter(|_| waits).map(|at| at.after_ms(RESTART_BACKOFF_RESET_MS))
+    }
+
+    /// Does the policy leave a process that ended like this at that?
+    fn is_left_by(&self, policy: RestartPolicy) -> bool {
+        let failures = self.status.failures_in_a_row;
+        // Only what is complete ends without counting as a failure.
+        let completed = failures == 0 && policy != RestartPolicy::Always;
+        completed || !may_restart(policy, failures)
     }
 
     /// The process of this incarnation ended: counts it, says so, and sets when it may start again.
@@ -490,6 +510,10 @@ fn cause(exit: &Exit) -> String {
         Exit { code: Some(code), .. } => format!("exited with code {code}"),
         Exit { code: None, .. } => "its process ended".into(),
     }
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A moment of the wall clock on this process's clock, not after `now`.

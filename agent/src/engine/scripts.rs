@@ -27,6 +27,7 @@ fn made_for(words: &[&str]) -> Assignment {
         match option.split_once('=') {
             Some(("image", image)) => made = assignment(made.task.0, service, made.slot.0, image),
             Some(("policy", "no")) => made.restart = RestartPolicy::No,
+            Some(("policy", "always")) => made.restart = RestartPolicy::Always,
             Some(("policy", max)) => made.restart = RestartPolicy::OnFailure { max: max.parse().unwrap() },
             _ if *option == "check" => made.health = HealthSpec::Check(check()),
             _ if *option == "image-check" => made.health = HealthSpec::FromImage,
@@ -348,6 +349,40 @@ fn on_failure_leaves_a_success() {
          look t1
          > t1 says #2 exited code=0
          at 70000",
+    );
+}
+
+#[test]
+fn what_a_policy_left_at_its_end_another_starts_again() {
+    check_script(
+        "run t1 bad.1 policy=no
+         list
+         > t1 prepare shop-bad-1
+         > t1 says #1 preparing
+         ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
+         ok t1
+         > t1 says #1 running
+         exit c1 3
+         look t1
+         > t1 says #1 exited code=3 failures=1 (exited with code 3)
+         restart
+         list
+         > t1 says #1 exited code=3 failures=1 (exited with code 3)
+         run t1 bad.1 policy=1
+         > t1 start c1
+         > t1 says #6 starting failures=1 (exited with code 3)
+         ok t1
+         > t1 says #6 running failures=1
+         exit c1 0
+         look t1
+         > t1 says #6 exited code=0
+         run t1 bad.1 policy=no
+         run t1 bad.1 policy=always
+         > t1 start c1
+         > t1 says #7 starting",
     );
 }
 
@@ -894,6 +929,34 @@ fn a_task_newer_than_the_ledgers_last_write_is_told_above_what_was_told() {
     world.assign(made_for(&["t1", "web.1"]));
     world.restart_agent();
     assert!(world.memory.tasks[&task("t1")].status.sequence > 100);
+}
+
+/// An agent that is killed again before it wrote anything leaves room also for what the one between may have told.
+#[test]
+fn each_restart_leaves_room_of_its_own() {
+    check_script(
+        "run t1 web.1
+         list
+         > t1 prepare shop-web-1
+         > t1 says #1 preparing
+         ok t1
+         > t1 says #1 preparing
+         > t1 start c1
+         > t1 says #1 starting
+         restart
+         restart
+         at 50
+         plant c1 t1 web.1 running
+         list
+         > t1 says #10 running",
+    );
+    let mut world = World::new();
+    world.assign(made_for(&["t1", "web.1"]));
+    let told = |world: &World| world.memory.tasks[&task("t1")].status.sequence;
+    world.restart_agent();
+    let before = told(&world);
+    world.restart_agent();
+    assert!(told(&world) > before + 100);
 }
 
 #[test]

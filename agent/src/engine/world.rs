@@ -121,7 +121,7 @@ impl World {
 
     fn begin_all(&mut self, actions: &[Action]) {
         for action in actions {
-            self.memory.begin(&self.set, action);
+            self.memory.begin(&self.set, action, self.now);
             match action {
                 Action::Task { task, step } => {
                     let earlier = self.busy.insert(*task, step.clone());

@@ -387,7 +387,8 @@ impl Worker {
             }
             self.write_soon();
             for action in actions {
-                self.memory.begin(&set, &action);
+                let now = self.now();
+                self.memory.begin(&set, &action, now);
                 self.act(&set, action);
             }
         }

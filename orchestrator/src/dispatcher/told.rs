@@ -17,7 +17,9 @@ const BEHIND_MAX: u32 = 3;
 pub struct Told {
     set: Option<AssignmentSet>,
     table: Option<(Epoch, Revision)>,
-    behind: u32,
+    /// Heartbeats in a row that named an older set, and an older table: apart, because a table that changes every second
+    /// would otherwise put off for ever what became of a set.
+    behind: (u32, u32),
 }
 
 // === impl Told ===
@@ -31,7 +33,7 @@ impl Told {
         });
         if !is_same {
             self.set = Some(set.clone());
-            self.behind = 0;
+            self.behind.0 = 0;
         }
         !is_same
     }
@@ -39,7 +41,7 @@ impl Told {
     /// The table is sent.
     pub fn sent_table(&mut self, table: &EndpointTable) {
         self.table = Some((table.epoch, table.revision));
-        self.behind = 0;
+        self.behind.1 = 0;
     }
 
     /// The table that was sent last.
@@ -49,10 +51,11 @@ impl Told {
 
     /// A heartbeat says by what its agent goes. True: set and table are to be sent again.
     pub fn beat(&mut self, assignments: Revision, endpoints: Revision) -> bool {
-        let is_behind = self.set.as_ref().is_some_and(|set| assignments < set.revision)
-            || self.table.is_some_and(|(_, revision)| endpoints < revision);
-        self.behind = if is_behind { self.behind + 1 } else { 0 };
-        let again = self.behind >= BEHIND_MAX;
+        let lacks_set = self.set.as_ref().is_some_and(|set| assignments < set.revision);
+        let lacks_table = self.table.is_some_and(|(_, revision)| endpoints < revision);
+        let count = |before: u32, lacks: bool| if lacks { before + 1 } else { 0 };
+        self.behind = (count(self.behind.0, lacks_set), count(self.behind.1, lacks_table));
+        let again = self.behind.0.max(self.behind.1) >= BEHIND_MAX;
         if again {
             *self = Told::default();
         }
@@ -107,6 +110,17 @@ mod tests {
         assert!(told.beat(old, Revision(0)), "three in a row");
         assert!(told.is_news(&set));
         assert!(!told.beat(Revision(set.revision.0 + 4), Revision(0)), "a server that lags behind has no news");
+    }
+
+    #[test]
+    fn a_table_that_changes_all_the_time_does_not_hold_a_lost_set_back() {
+        let (mut told, set) = (Told::default(), set());
+        told.is_news(&set);
+        let beat = |told: &mut Told, second: u64| {
+            told.sent_table(&EndpointTable { revision: Revision(second), ..endpoints(&State::empty()) });
+            told.beat(Revision(0), Revision(second))
+        };
+        assert_eq!([1, 2, 3].map(|second| beat(&mut told, second)), [false, false, true]);
     }
 
     #[test]

@@ -2,10 +2,8 @@
 //! takes the place of.
 
 use orchestrator::engine::Command;
-use orchestrator::engine::model::Task;
 use proto::assignment::Desired;
 use proto::id::TaskId;
-use proto::task_state::Phase;
 use std::collections::BTreeSet;
 
 use super::Promise;
@@ -31,11 +29,8 @@ impl Promise for Capacity {
             return Ok(());
         }
         for node in after.nodes() {
-            // Asked to stop before it was ever to run, it takes no room either; nor does one that was stopped in time.
-            let never_ran = |t: &Task| {
-                t.desired != Desired::Run && (t.status.phase <= Phase::Prepared || !self.asked.contains(&t.id))
-            };
-            let held = || after.tasks_on(node.info.id).filter(|t| !never_ran(t));
+            // Asked to stop before it was ever to run, it takes no room either.
+            let held = || after.tasks_on(node.info.id).filter(|t| self.asked.contains(&t.id));
             let cpu: u64 = held().map(|t| t.reservations.cpu_millis).sum();
             let memory: u64 = held().map(|t| t.reservations.memory_bytes).sum();
             if cpu > node.info.cpu_millis || memory > node.info.memory_bytes {

@@ -3,7 +3,8 @@
 
 use orchestrator::engine::plan::Change;
 use orchestrator::engine::{Command, Reason, State};
-use proto::id::{ServiceKey, ServiceName};
+use proto::id::{ServiceKey, ServiceName, Slot};
+use proto::limits::ESCALATE_AFTER_FAILURES;
 use proto::spec::DependencyCondition;
 use proto::task_state::Phase;
 
@@ -25,18 +26,25 @@ impl Promise for Gates {
             // A gate is judged by what the leader saw when it decided.
             Fact::Reconciled { plan, .. } => {
                 for planned in &plan.changes {
-                    if let Change::LatchGate { service, dependency } = &planned.change
-                        && !is_met(&world.state, service, dependency)
-                    {
-                        return Err(format!("the gate of {service} to {dependency} opens too early"));
+                    match &planned.change {
+                        Change::LatchGate { service, dependency } if !is_met(&world.state, service, dependency) => {
+                            return Err(format!("the gate of {service} to {dependency} opens too early"));
+                        }
+                        Change::CreateTask { service, slot, .. }
+                            if replaces(&planned.reason)
+                                && !is_there(&world.state, service, *slot, &planned.reason) =>
+                        {
+                            return Err(format!("{service}.{slot} is replaced, and there is nothing to replace"));
+                        }
+                        _ => {}
                     }
                 }
                 Ok(())
             }
             Fact::Committed { before, stamped, after, .. } => {
                 let Command::ApplyPlan { plan } = &stamped.command else { return Ok(()) };
-                // What takes the place of a lost or failing task is not held back: its service started once before.
-                let replaces = |r: &Reason| matches!(r, Reason::NodeLost { .. } | Reason::KeptFailing { .. });
+                // What takes the place of a lost or failing task is not held back: its service started once before. That
+                // there is such a task of the wanted spec was seen when the plan was made.
                 let made = plan.changes.iter().filter(|p| !replaces(&p.reason)).filter_map(|p| match &p.change {
                     Change::CreateTask { service, .. } => Some(service),
                     _ => None,
@@ -55,6 +63,23 @@ impl Promise for Gates {
             _ => Ok(()),
         }
     }
+}
+
+fn replaces(reason: &Reason) -> bool {
+    matches!(reason, Reason::NodeLost { .. } | Reason::KeptFailing { .. })
+}
+
+/// A task of the wanted spec that the slot has, on the lost node or failing again and again.
+fn is_there(state: &State, key: &ServiceKey, slot: Slot, reason: &Reason) -> bool {
+    let Some(service) = state.service(key) else { return false };
+    let mut own = state.tasks_in(key, slot).filter(|t| t.is_wanted() && t.spec_hash == service.spec_hash);
+    own.any(|t| {
+        let is_heard = state.node(t.node).is_some_and(|n| n.is_up());
+        match reason {
+            Reason::NodeLost { node } => t.node == *node && !is_heard,
+            _ => is_heard && !t.is_satisfied() && t.status.failures_in_a_row >= ESCALATE_AFTER_FAILURES,
+        }
+    })
 }
 
 fn is_met(state: &State, key: &ServiceKey, dependency: &ServiceName) -> bool {

@@ -83,20 +83,24 @@ impl Gradual {
     }
 }
 
-/// A new task is there and has not lasted, and its slot was not counted as failed.
+/// A new task is there and none has lasted, and its slot was not counted as failed. One that has lasted ends the slot's
+/// change, whatever becomes of a second one that was to replace it while its node was lost.
 fn is_in_change(state: &State, service: &Service, slot: Slot, now: Time) -> bool {
     let failed = service.rollout.as_ref().is_some_and(|r| r.failed.contains_key(&slot));
-    let mut current = state.tasks_of(&service.key).filter(|t| {
-        t.slot == slot
-            && t.is_wanted()
-            && t.spec_hash == service.spec_hash
-            && state.node(t.node).is_some_and(|n| n.is_up())
-    });
+    let current = || {
+        state.tasks_of(&service.key).filter(|t| {
+            t.slot == slot
+                && t.is_wanted()
+                && t.spec_hash == service.spec_hash
+                && state.node(t.node).is_some_and(|n| n.is_up())
+        })
+    };
     let monitor_ms = service.policy().monitor_ms;
     let lasts = |since: Option<Time>| since.is_some_and(|at| now.since_ms(at) >= monitor_ms);
     super::global::wanted(state, service).contains_key(&slot)
         && !failed
-        && current.any(|t| !(t.is_satisfied() && (t.is_complete() || lasts(t.ready_since))))
+        && current().next().is_some()
+        && !current().any(|t| t.is_satisfied() && (t.is_complete() || lasts(t.ready_since)))
 }
 
 fn ends_badly(state: &State, key: &ServiceKey, change: &Change) -> Result<(), String> {

@@ -1,5 +1,5 @@
 //! In an update a task that serves is stopped only when its successor has stayed ready, in one incarnation, for as long as
-//! `monitor` says, unless the service stops first; it drains when another takes over. A task of the wanted spec that
+//! `monitor` says, or, when the service stops first, is prepared; it drains when another takes over. A task of the wanted spec that
 //! serves is never stopped for an update or a rollback: nothing restarts what is already right.
 
 use orchestrator::engine::model::{Service, Task};
@@ -7,7 +7,7 @@ use orchestrator::engine::plan::Change;
 use orchestrator::engine::{Command, Reason, State};
 use proto::id::{NodeId, Slot, TaskId};
 use proto::revision::{Time, Wall};
-use proto::task_state::TaskStatus;
+use proto::task_state::{Phase, TaskStatus};
 use std::collections::BTreeMap;
 
 use super::Promise;
@@ -66,10 +66,12 @@ impl Promise for Handover {
     }
 }
 
-/// The service stops first, or did when the slot's new task began to be prepared: that goes on as it began.
-pub(super) fn stops_first(state: &State, service: &Service, slot: Slot) -> bool {
-    let is_prepared = || state.tasks_of(&service.key).any(|t| t.slot == slot && t.is_prepared_only());
-    service.stop_first().is_some() || is_prepared()
+/// A task of the wanted spec that is prepared for the slot, which therefore stops first. It does so too when the service has
+/// ceased to stop first meanwhile: that goes on as it began, for the other way would be to begin again. All agents of this
+/// world know how to prepare, so nothing stops first without.
+pub(super) fn prepared_for<'a>(state: &'a State, service: &'a Service, slot: Slot) -> Option<&'a Task> {
+    let mut own = state.tasks_in(&service.key, slot).filter(|t| t.spec_hash == service.spec_hash);
+    own.find(|t| t.is_prepared_only()).map(|t| &**t)
 }
 
 impl Handover {
@@ -107,7 +109,9 @@ impl Handover {
         let successor = others().any(|t| t.spec_hash == service.spec_hash && lasts(t));
         // Two outdated ones: the other goes on serving.
         let companion = others().any(|t| t.spec_hash != service.spec_hash);
-        if successor || companion || stops_first(state, service, task.slot) {
+        // Its image and its files are there.
+        let is_fetched = prepared_for(state, service, task.slot).is_some_and(|t| t.status.phase == Phase::Prepared);
+        if successor || companion || is_fetched {
             return Ok(());
         }
         Err(format!(

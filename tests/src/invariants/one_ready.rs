@@ -1,4 +1,7 @@
 //! A slot has one ready task of its spec on nodes that are heard; two only while one hands over to the other.
+//!
+//! Of a service that is being removed nothing is replaced or settled any more: all its tasks stop, together, once what
+//! depends on them has gone. Until then two may serve, when the node of one was lost and returned.
 
 use proto::id::{ServiceKey, Slot};
 use std::collections::BTreeMap;
@@ -32,8 +35,9 @@ impl Promise for OneReady {
             return Ok(());
         }
         let mut ready: BTreeMap<(ServiceKey, Slot, String), u32> = BTreeMap::new();
+        let stays = |key: &ServiceKey| world.state.service(key).is_some_and(|s| !s.removing);
         for task in world.state.tasks().filter(|t| t.is_wanted() && t.status.is_ready()) {
-            if world.state.node(task.node).is_some_and(|n| n.is_up()) {
+            if stays(&task.service) && world.state.node(task.node).is_some_and(|n| n.is_up()) {
                 *ready.entry((task.service.clone(), task.slot, task.spec_hash.clone())).or_default() += 1;
             }
         }

@@ -1,5 +1,5 @@
 //! A plan never takes away the last ready task of a slot that is to go on: on an update the old one serves until the
-//! new one is ready, unless both want the same volume or host port. What is not to be where it is may go.
+//! new one is ready, or, where both want the same volume or host port, prepared. What is not to be where it is may go.
 
 use orchestrator::engine::Command;
 use orchestrator::engine::State;
@@ -9,7 +9,7 @@ use proto::id::{ServiceKey, Slot};
 use std::collections::BTreeSet;
 
 use super::Promise;
-use super::handover::stops_first;
+use super::handover::prepared_for;
 use crate::sim::World;
 use crate::sim::event::Fact;
 
@@ -37,8 +37,9 @@ impl Promise for Serving {
         for id in &stops {
             let Some(task) = before.task(*id).filter(|t| t.is_satisfied()) else { continue };
             let Some(service) = before.service(&task.service) else { continue };
-            let goes =
-                service.removing || stops_first(before, service, task.slot) || !is_wanted_there(before, service, task);
+            let goes = service.removing
+                || prepared_for(before, service, task.slot).is_some()
+                || !is_wanted_there(before, service, task);
             if goes || serves(before, &task.service, task.slot, &stops) {
                 continue;
             }

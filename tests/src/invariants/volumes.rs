@@ -37,11 +37,11 @@ impl Promise for Volumes {
 /// A volume that a plan makes is the only one of its name, unless a global service made it, which has one on each node.
 fn one_home(before: &State, after: &State) -> Result<(), String> {
     let made = || after.volumes().filter(|v| !v.external && before.volume(&v.key).is_none());
-    for volume in made().filter(|v| !is_of_global(after, v)) {
+    for volume in made().filter(|v| !is_of_global(before, after, v)) {
         let (project, name, node) = (&volume.key.project, &volume.key.name, volume.key.node);
         let known = before.volumes_named(project, name).next().map(|v| v.key.node);
         let twin = made().find(|v| {
-            v.key.project == *project && v.key.name == *name && v.key.node != node && !is_of_global(after, v)
+            v.key.project == *project && v.key.name == *name && v.key.node != node && !is_of_global(before, after, v)
         });
         if let Some(other) = known.or(twin.map(|v| v.key.node)) {
             return Err(format!("{} is on {other} and {node}", volume.docker_name));
@@ -50,10 +50,10 @@ fn one_home(before: &State, after: &State) -> Result<(), String> {
     Ok(())
 }
 
-/// A task of a global service on its node mounts it.
-fn is_of_global(state: &State, volume: &Volume) -> bool {
+/// A task of a global service that the same plan made on its node mounts it.
+fn is_of_global(before: &State, after: &State, volume: &Volume) -> bool {
     let (project, name) = (&volume.key.project, &volume.key.name);
-    let mut mounts =
-        state.tasks_on(volume.key.node).filter(|t| t.service.project == *project && t.volumes.contains_key(name));
-    mounts.any(|t| state.service(&t.service).is_some_and(|s| is_global(s)))
+    let made = after.tasks_on(volume.key.node).filter(|t| before.task(t.id).is_none());
+    let mut mounts = made.filter(|t| t.service.project == *project && t.volumes.contains_key(name));
+    mounts.any(|t| after.service(&t.service).is_some_and(|s| is_global(s)))
 }

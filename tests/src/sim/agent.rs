@@ -218,6 +218,7 @@ impl World {
             None => Memory::after_loss(wall, told),
         };
         body.disk.damaged = false;
+        body.disk.memory = Some(body.memory.clone());
         body.accepted = set.map(Arc::new);
         let process = body.process;
         self.say(format_args!("agent {agent} starts"));
@@ -481,7 +482,7 @@ impl World {
             }
             self.write_soon(agent);
             for action in actions {
-                self.agents[agent].memory.begin(&set, &action);
+                self.agents[agent].memory.begin(&set, &action, now);
                 self.act(agent, &set, action);
             }
         }

@@ -115,7 +115,7 @@ impl World {
         let Some(task) = self.agents[agent].observed.get(&container).map(|c| c.task) else { return };
         let set = self.agents[agent].accepted.clone();
         let judged = set.is_some_and(|s| s.verdicts.get(&container) == Some(&Verdict::Stop));
-        self.touched(agent, task, container.clone(), if judged { Why::Judged } else { Why::NoReason });
+        self.touched(agent, task, container.clone(), if judged { Why::Judged } else { Why::Unjudged });
         let effect_ms = self.rng.skewed(20, 1_000);
         self.say(format_args!("agent {agent} dismisses {container}: {}", brief(&step)));
         self.call(agent, Kind::Dismiss { task, container, step }, effect_ms);

@@ -15,6 +15,8 @@ use super::params::Trouble;
 /// Something that happens at its time.
 #[derive(Debug)]
 pub enum Event {
+    /// What stood still goes on.
+    Resumes { place: Place },
     /// The batch on its way reaches the log of a majority.
     Commit { term: u64 },
     /// The leader's loop wakes.
@@ -77,6 +79,17 @@ pub enum Event {
     Calm,
     /// Time for a look at the whole.
     Look,
+}
+
+/// What can stand still by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The leader's loop and its log.
+    Loop,
+    /// The leader's doors.
+    Doors,
+    /// A host.
+    Host(usize),
 }
 
 /// A message's envelope.
@@ -178,6 +191,8 @@ pub enum Why {
     AskedToStop,
     /// A verdict.
     Judged,
+    /// No set mentions its task, and there is no verdict on it.
+    Unjudged,
     /// Its health check failed as often as it may.
     Unhealthy,
     /// It did not run.
@@ -191,22 +206,13 @@ pub enum Why {
 // === impl Event ===
 
 impl Event {
-    /// Does it concern the leader's process?
-    pub fn is_of_leader(&self) -> bool {
-        matches!(
-            self,
-            Event::Commit { .. }
-                | Event::LeaderTurn { .. }
-                | Event::Publish { .. }
-                | Event::ToServer { .. }
-                | Event::Closed { .. }
-                | Event::Ask { .. }
-        )
-    }
-
-    /// The host it concerns; `of_call`: whose a call is.
-    pub fn host(&self, of_call: impl Fn(u64) -> Option<usize>) -> Option<usize> {
+    /// Where it happens; `of_call`: whose a call is.
+    pub fn place(&self, of_call: impl Fn(u64) -> Option<usize>) -> Option<Place> {
         match self {
+            Event::Commit { .. } | Event::LeaderTurn { .. } => Some(Place::Loop),
+            Event::Publish { .. } | Event::ToServer { .. } | Event::Closed { .. } | Event::Ask { .. } => {
+                Some(Place::Doors)
+            }
             Event::ToAgent { agent, .. }
             | Event::Broken { agent, .. }
             | Event::AgentStarts { agent }
@@ -222,8 +228,8 @@ impl Event {
             | Event::Probe { agent, .. }
             | Event::Probed { agent, .. }
             | Event::WriteMemory { agent, .. }
-            | Event::Ends { host: agent, .. } => Some(*agent),
-            Event::Effect { call } | Event::End { call } => of_call(*call),
+            | Event::Ends { host: agent, .. } => Some(Place::Host(*agent)),
+            Event::Effect { call } | Event::End { call } => of_call(*call).map(Place::Host),
             _ => None,
         }
     }

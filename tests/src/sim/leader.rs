@@ -35,6 +35,8 @@ pub struct Leader {
     pub links: BTreeMap<usize, Link>,
     /// It stands still until then.
     pub paused_until: u64,
+    /// It stands still since then, if it does.
+    pub paused_from: u64,
     /// What its doors read comes to its loop so long after a pause, in milliseconds.
     pub messages_after: u64,
     /// The pause was seen to hold something up.
@@ -92,6 +94,7 @@ impl Leader {
             began: 0,
             links: BTreeMap::new(),
             paused_until: 0,
+            paused_from: 0,
             messages_after: 0,
             pause_seen: false,
             beats: BTreeMap::new(),
@@ -156,6 +159,7 @@ impl World {
         }
         let term = self.leader.term;
         self.leader = Leader { term, ..Leader::new() };
+        self.resume_early();
         self.after(outage_ms, Event::Elected);
     }
 

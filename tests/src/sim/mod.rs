@@ -34,19 +34,21 @@ use orchestrator::engine::{Command, State};
 use proto::id::{ClusterId, NodeId};
 use proto::node::{FEATURE_PREPARE, NodeInfo};
 use proto::revision::Wall;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Arguments;
 use std::net::Ipv4Addr;
 use std::panic::AssertUnwindSafe;
 
 use crate::invariants::Promises;
-use event::{Event, Fact};
+use event::{Event, Fact, Place};
 use params::{Params, Seen, Trouble};
 use rng::Rng;
 use trace::Trace;
 
 /// The world's wall clock begins in 2026.
 const WALL_BEGIN_MS: u64 = 1_767_225_600_000;
+/// Tickets below are of what was held up: it comes before what else happens in the moment of its release.
+const HELD_TICKETS: u64 = 1 << 40;
 /// Time between two looks at the whole, in milliseconds.
 const LOOK_EVERY_MS: u64 = 1_000;
 /// Time in which everything converges once troubles have ended, in milliseconds: backoffs of a minute follow each other
@@ -80,6 +82,8 @@ pub struct World {
     wall_offset: i64,
     queue: BTreeMap<(u64, u64), Event>,
     tickets: u64,
+    held: BTreeMap<Place, VecDeque<Event>>,
+    held_tickets: u64,
     links: u64,
     letters: u64,
     calls: BTreeMap<u64, calls::Call>,
@@ -146,7 +150,9 @@ impl World {
             trace,
             wall_offset: 0,
             queue: BTreeMap::new(),
-            tickets: 0,
+            tickets: HELD_TICKETS,
+            held: BTreeMap::new(),
+            held_tickets: 0,
             links: 0,
             letters: 0,
             calls: BTreeMap::new(),
@@ -219,31 +225,59 @@ impl World {
         Wall((WALL_BEGIN_MS + self.now).saturating_add_signed(offset))
     }
 
-    /// What concerns a leader that stands still, or a host that is suspended, happens later.
+    /// What concerns a leader that stands still, or a host that is suspended, happens later, in the order in which it came:
+    /// also what comes after it waits for it, or the messages of a connection would overtake each other.
     fn held_up(&mut self, event: Event) -> Option<Event> {
-        if event.is_of_leader() && self.leader.paused_until > self.now {
-            let reads = matches!(event, Event::Commit { .. } | Event::LeaderTurn { .. });
-            let until = self.leader.paused_until + if reads { 0 } else { self.leader.messages_after };
-            if !std::mem::replace(&mut self.leader.pause_seen, true) {
-                self.saw(Trouble::LateLeader);
-            }
-            self.at(until, event);
-            return None;
+        let Some(place) = event.place(|call| self.calls.get(&call).map(calls::Call::agent)) else { return Some(event) };
+        let until = self.stands_until(place);
+        if until <= self.now && !self.held.contains_key(&place) {
+            return Some(event);
         }
-        let host = event.host(|call| self.calls.get(&call).map(calls::Call::agent));
-        if let Some(host) = host.filter(|h| self.agents[*h].suspended_until > self.now) {
-            if !std::mem::replace(&mut self.agents[host].suspend_seen, true) {
-                self.saw(Trouble::Suspend);
-            }
-            self.at(self.agents[host].suspended_until, event);
-            return None;
+        let (seen, trouble) = match place {
+            Place::Loop | Place::Doors => (&mut self.leader.pause_seen, Trouble::LateLeader),
+            Place::Host(host) => (&mut self.agents[host].suspend_seen, Trouble::Suspend),
+        };
+        if !std::mem::replace(seen, true) {
+            self.saw(trouble);
         }
-        Some(event)
+        if !self.held.contains_key(&place) {
+            self.at(until, Event::Resumes { place });
+        }
+        self.held.entry(place).or_default().push_back(event);
+        None
+    }
+
+    fn stands_until(&self, place: Place) -> u64 {
+        match place {
+            Place::Loop => self.leader.paused_until,
+            Place::Doors => self.leader.paused_until + self.leader.messages_after,
+            Place::Host(host) => self.agents[host].suspended_until,
+        }
+    }
+
+    /// What was held up there happens now, unless it stands still for longer than it was to.
+    fn resumes(&mut self, place: Place) {
+        let until = self.stands_until(place);
+        if until > self.now {
+            return self.at(until, Event::Resumes { place });
+        }
+        for event in self.held.remove(&place).unwrap_or_default() {
+            self.held_tickets += 1;
+            self.queue.insert((self.now, self.held_tickets), event);
+        }
+    }
+
+    /// What is held up goes on earlier than it was to.
+    fn resume_early(&mut self) {
+        for place in self.held.keys().copied().collect::<Vec<_>>() {
+            self.at(self.stands_until(place), Event::Resumes { place });
+        }
     }
 
     fn happen(&mut self, event: Event) {
         let Some(event) = self.held_up(event) else { return };
         match event {
+            Event::Resumes { place } => self.resumes(place),
             Event::Commit { term } => self.commit(term),
             Event::LeaderTurn { term, wake } => self.leader_turn(term, wake),
             Event::Publish { term } => self.publish(term),

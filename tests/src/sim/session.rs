@@ -238,7 +238,14 @@ impl World {
     }
 
     pub(super) fn reaches_agent(&mut self, agent: usize, letter: Letter, message: Down) {
-        if !self.arrives(agent, letter, Way::Down) || !self.is_connected(agent, letter.link) {
+        if !self.arrives(agent, letter, Way::Down) {
+            // An agent that hears anything else first leaves: what loses the welcome loses the connection.
+            if matches!(message, Down::Welcome) && self.is_connected(agent, letter.link) {
+                self.reset(agent);
+            }
+            return;
+        }
+        if !self.is_connected(agent, letter.link) {
             return;
         }
         let body = &mut self.agents[agent];

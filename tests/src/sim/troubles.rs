@@ -5,6 +5,9 @@ use super::event::{Event, Fact};
 use super::operators::{ZONE, ZONES};
 use super::params::Trouble;
 
+/// A shorter pause of the leader is no excuse, in milliseconds: a lease outlasts two heartbeats.
+const LONG_PAUSE_MS: u64 = 2_000;
+
 impl World {
     /// Does a trouble that strikes now and then strike here?
     pub(super) fn strikes(&mut self, trouble: Trouble) -> bool {
@@ -95,12 +98,14 @@ impl World {
     fn leader_stands_still(&mut self) {
         let span = self.rng.skewed(500, 12_000);
         self.say(format_args!("the leader stands still for {span} ms"));
+        if self.leader.paused_until <= self.now {
+            self.leader.paused_from = self.now;
+        }
         self.leader.paused_until = self.leader.paused_until.max(self.now + span);
         // What its doors read may come to its loop before or after it looks at the clock.
         self.leader.messages_after = if self.rng.chance(500) { self.rng.range(1, 30) } else { 0 };
         self.leader.pause_seen = false;
-        // A shorter pause is no excuse: a lease outlasts two heartbeats.
-        if span >= 2_000 {
+        if span >= LONG_PAUSE_MS {
             self.leader.resumed = self.leader.paused_until;
         }
     }
@@ -217,8 +222,10 @@ impl World {
         self.leader.paused_until = self.leader.paused_until.min(now + 500);
         // A pause that ends early may have been too short to be an excuse.
         if self.leader.resumed > self.leader.paused_until {
-            self.leader.resumed = 0;
+            let lasted = self.leader.paused_until - self.leader.paused_from;
+            self.leader.resumed = if lasted >= LONG_PAUSE_MS { self.leader.paused_until } else { 0 };
         }
+        self.resume_early();
         if self.params.deletes_all {
             self.delete_all();
         }

@@ -134,6 +134,9 @@ fn count<'a>(service: &Service, tasks: impl Iterator<Item = &'a Arc<Task>>) -> B
 pub fn judge(state: &State, ledger: &Ledger, wanted: &Wanted, node: &Node) -> Result<(), Refusal> {
     let id = node.info.id;
     usable(node)?;
+    if ledger.is_lost(id) {
+        return Err(Refusal::Down);
+    }
     may_hold(&wanted.spec, node)?;
     if let Some(lack) = needs::lack(&wanted.spec.container, &node.info.features, &[]) {
         return Err(Refusal::Lacks(lack));

@@ -23,6 +23,8 @@ pub struct Ledger {
     planned_of: BTreeMap<ServiceKey, BTreeMap<NodeId, u32>>,
     /// Nodes on which a plan makes a named volume, by project and name.
     homes: BTreeMap<(ProjectName, String), BTreeSet<NodeId>>,
+    /// Nodes that a plan marks as lost.
+    lost: BTreeSet<NodeId>,
 }
 
 // === impl Ledger ===
@@ -43,6 +45,16 @@ impl Ledger {
         if let Some(held) = self.held.get_mut(&task.node) {
             held.release(task);
         }
+    }
+
+    /// The plan marks this node as lost: nothing is placed there.
+    pub fn lose(&mut self, node: NodeId) {
+        self.lost.insert(node);
+    }
+
+    /// Does the plan mark this node as lost?
+    pub fn is_lost(&self, node: NodeId) -> bool {
+        self.lost.contains(&node)
     }
 
     /// A task of this service was placed on this node.

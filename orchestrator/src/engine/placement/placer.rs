@@ -59,6 +59,11 @@ impl<'a> Placer<'a> {
         why
     }
 
+    /// The plan marks this node as lost: nothing is placed there.
+    pub fn lose(&mut self, node: NodeId) {
+        self.ledger.lose(node);
+    }
+
     /// One more task of the service is on the node from now on.
     pub fn take(&mut self, node: NodeId, service: &Service) {
         let Some(host) = self.state.node(node) else { return };

@@ -15,6 +15,7 @@ pub(super) fn pass(draft: &mut Draft<'_>, leases: &Leases, now: Time) {
         match (node.is_up(), leases.is_kept(id, now)) {
             (true, false) => {
                 draft.marked.insert(id);
+                draft.placer.lose(id);
                 draft.change(Change::MarkDown { node: id }, requires, Reason::LeaseExpired);
             }
             (false, true) => {

@@ -64,9 +64,11 @@ fn settle_slot(draft: &mut Draft<'_>, service: &Service, set: &SlotSet, slot: Sl
     }
 }
 
-/// Two tasks of one spec in a slot: the node of one came back, or one was to replace a failing other.
+/// Tasks of one spec in a slot: the node of one came back, or one was to replace a failing other. The newest of those that
+/// are as wanted stays.
 fn settle_current(draft: &mut Draft<'_>, service: &Service, tasks: &SlotTasks<'_>) {
-    let [older, .., newest] = tasks.current.as_slice() else { return };
+    let Some(stays) = tasks.current.iter().rposition(|t| t.is_satisfied()) else { return };
+    let keeper = tasks.current[stays];
     let requires = |a: &Task, b: &Task| {
         vec![
             Requires::Service(service.key.clone(), service.modified),
@@ -74,13 +76,14 @@ fn settle_current(draft: &mut Draft<'_>, service: &Service, tasks: &SlotTasks<'_
             Requires::Task(b.id, b.modified),
         ]
     };
-    if newest.is_satisfied() {
+    for older in &tasks.current[..stays] {
         let drain_ms = if older.status.is_ready() { service.spec.drain_ms } else { 0 };
         let change = Change::StopTask { task: older.id, drain_ms };
-        draft.change(change, requires(older, newest), Reason::Superseded { by: newest.id });
-    } else if older.is_satisfied() {
-        let reason = Reason::NodeCameBack { node: older.node };
-        draft.change(Change::StopTask { task: newest.id, drain_ms: 0 }, requires(older, newest), reason);
+        draft.change(change, requires(older, keeper), Reason::Superseded { by: keeper.id });
+    }
+    for newer in &tasks.current[stays + 1..] {
+        let reason = Reason::NodeCameBack { node: keeper.node };
+        draft.change(Change::StopTask { task: newer.id, drain_ms: 0 }, requires(keeper, newer), reason);
     }
 }
 

@@ -328,7 +328,7 @@ fn can_prepare(state: &State, node: NodeId) -> bool {
 /// The slot waits for a node; how long counts from now on, unless a lost node is what it waits for.
 fn hold(draft: &mut Draft<'_>, service: &Service, slot: Slot, why: placement::Unplaceable, turns: &Turns) {
     draft.cannot_place(service, slot, why);
-    let all_heard = draft.state.nodes().all(|n| n.is_up());
+    let all_heard = draft.marked.is_empty() && draft.state.nodes().all(|n| n.is_up());
     let counts = service.rollout.as_ref().is_some_and(|r| r.is_running() && !r.unplaced.contains_key(&slot));
     if counts && all_heard && !turns.is_paused {
         let change = Change::HoldSlot { service: service.key.clone(), slot };
@@ -339,8 +339,8 @@ fn hold(draft: &mut Draft<'_>, service: &Service, slot: Slot, why: placement::Un
 /// Nothing is left to do in any slot: is it over?
 fn conclude(draft: &mut Draft<'_>, service: &Service, set: &SlotSet, slots: &Slots<'_>, now: Time) {
     let Some(rollout) = service.rollout.as_ref().filter(|r| !r.is_done()) else { return };
-    // Which nodes a global service is asked for, the next plan knows.
-    if set.is_global() && !draft.marked.is_empty() {
+    // Which nodes there are to hold something, the next plan knows.
+    if !draft.marked.is_empty() {
         return;
     }
     let (mut done, mut undone, mut failed, mut without_node) = (0, 0, 0, 0);
