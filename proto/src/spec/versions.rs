@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::ProjectSpec;
 
 /// The newest version that a field of a spec can ask for: that of State.
-pub const NEWEST: u32 = 4;
+pub const NEWEST: u32 = 5;
 
 /// Fields by their path as written, in order, with the version that brought them. `*` is any key of a map, `[]` any
 /// element of a list; what is below a path that ends here is the user's own.
@@ -349,7 +349,8 @@ mod tests {
     #[test]
     fn what_is_inside_counts() {
         let all = samples();
-        assert_eq!((needed(&all[0]), needed(&all[1])), (NEWEST, 1));
+        // The newest field of a spec is a global service's mode.
+        assert_eq!((needed(&all[0]), needed(&all[1])), (4, 1));
         let with = |change: &dyn Fn(&mut crate::spec::Mount)| {
             let mut spec = all[1].clone();
             for service in spec.services.values_mut() {

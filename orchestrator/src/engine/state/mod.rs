@@ -4,6 +4,7 @@
 //! so that everyone else reads a snapshot.
 
 pub mod apply;
+mod audit;
 mod clients;
 pub mod invariant;
 mod stored;
@@ -20,16 +21,19 @@ use std::sync::Arc;
 use super::model::{
     Authority, Blob, Event, Identity, Node, Project, Ranges, Service, Task, Token, Usage, Volume, VolumeKey,
 };
+pub use audit::{Audit, AuditLoss};
 use clients::Clients;
 
 /// The newest version of State that this program understands.
-pub const STATE_VERSION: u32 = 4;
+pub const STATE_VERSION: u32 = 5;
 /// The version of a State before its first command. The leader raises it: the log says from where on.
 const FIRST_VERSION: u32 = 1;
 /// The version that knows rollouts.
 const ROLLOUTS: u32 = 2;
 /// The version that knows global services.
 const GLOBALS: u32 = 4;
+/// The version that keeps an audit.
+pub const AUDITS: u32 = 5;
 
 /// Everything that is true, as of one revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +63,7 @@ pub struct State {
     identities: OrdMap<Subject, Arc<Identity>>,
     /// Nodes whose identity was revoked: they may come back with another key.
     pardoned: OrdSet<NodeId>,
+    audit: Audit,
     // Indexes, derived from the tables above.
     by_service: OrdMap<(ServiceKey, Slot, TaskId), ()>,
     by_node: OrdMap<(NodeId, TaskId), ()>,
@@ -94,6 +99,7 @@ impl State {
             tokens: OrdMap::new(),
             identities: OrdMap::new(),
             pardoned: OrdSet::new(),
+            audit: Audit::default(),
             by_service: OrdMap::new(),
             by_node: OrdMap::new(),
             by_address: OrdMap::new(),
@@ -254,6 +260,10 @@ impl State {
     /// Somebody who joined.
     pub fn identity(&self, subject: &Subject) -> Option<&Arc<Identity>> {
         self.identities.get(subject)
+    }
+    /// Who did what.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
     /// Events, oldest first.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = &Arc<Event>> {
