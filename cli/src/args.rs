@@ -366,6 +366,8 @@ pub enum Kind {
     /// Events.
     #[value(alias = "event", alias = "ev")]
     Events,
+    /// The audit.
+    Audit,
     /// All of a project's.
     All,
 }
@@ -388,6 +390,15 @@ pub struct GetArgs {
     /// Show it again whenever it changes
     #[arg(long, short)]
     pub watch: bool,
+    /// Of events and audit: only of this last span of time, such as 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+    /// Of events and audit: only the newest so many [default: 200]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u32>,
+    /// Of the audit: the records that follow this number, the oldest first
+    #[arg(long, value_name = "NUMBER")]
+    pub after: Option<u64>,
 }
 
 impl GetArgs {
@@ -397,8 +408,8 @@ impl GetArgs {
             name: self.name.clone(),
             scope: self.scope.clone(),
             watch: self.watch,
-            since: None,
-            tail: None,
+            since: self.since,
+            tail: self.limit,
             output: self.output,
         }
     }
@@ -949,13 +960,16 @@ secrets are not shown.";
 const GET_HELP: &str = "\
 KINDS
   projects, services (svc), tasks, nodes (no), servers, volumes (vol),
-  events (ev), all
+  events (ev), audit, all
 
 EXAMPLES
   ctl get services             of all projects
   ctl get svc web -o wide
   ctl get tasks -p shop -o json
-  ctl get events --watch";
+  ctl get events --watch
+  ctl get audit --since 1d     who changed what, who got which secret, what was
+                               refused; admins only
+  ctl get audit alice -p shop -o json";
 
 const PS_HELP: &str = "\
 EXAMPLES

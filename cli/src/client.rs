@@ -229,6 +229,11 @@ impl Client {
         self.change("revoking the token", request, async |mut c, r| c.revoke_token(r).await).await
     }
 
+    /// Who did what.
+    pub async fn audit(&self, asked: v1::GetAuditRequest) -> Result<v1::GetAuditResponse, CallError> {
+        self.read("reading the audit", asked, async |mut c, r| c.get_audit(r).await).await
+    }
+
     /// Who is known.
     pub async fn identities(&self) -> Result<v1::GetIdentitiesResponse, CallError> {
         let request = v1::GetIdentitiesRequest {};

@@ -13,3 +13,4 @@ pub mod raft;
 pub mod routes;
 pub mod server;
 pub mod switchboard;
+pub mod trail;

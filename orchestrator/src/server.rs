@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{self, Gate};
+use crate::access::{self, Gate, Refusals};
 use crate::api::{Api, Place};
 use crate::dispatcher::Dispatcher;
 use crate::engine::model::Ranges;
@@ -24,6 +24,7 @@ use crate::pki::keeper;
 use crate::pki::seal::{SealError, Sealer};
 use crate::raft::{Applied, ProposeError, RaftError, RaftHandle, RaftOptions};
 use crate::switchboard::Switchboard;
+use crate::trail;
 
 /// Longest wait for leadership at the start of a one-server cluster, in seconds.
 const LEAD_WITHIN_S: u64 = 30;
@@ -180,12 +181,15 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let place = Place { dev: config.dev, reached: ports.as_ref().map(doors::Ports::advertised).unwrap_or_default() };
     let api = Api::new(raft.clone(), switchboard, sealer, authority.clone(), clock.clone(), place);
     let mut tasks = vec![leading];
-    let local = Gate::local(raft.state(), clock.clone());
+    let (refusals, noted) = Refusals::new();
+    tasks.push(tokio::spawn(access::refusals::keep(noted, raft.clone(), clock.clone(), stop.clone())));
+    tasks.push(tokio::spawn(trail::follow(raft.state(), stop.clone())));
+    let local = Gate::local(raft.state(), clock.clone(), refusals.clone());
     tasks.push(tokio::spawn(doors::local_api(api.clone(), local.clone(), api_listener, stop.clone())));
     tasks.push(tokio::spawn(doors::local_agents(dispatcher.clone(), local, agents_listener, stop.clone())));
     let opened = ports.as_ref().map(doors::Ports::opened);
     if let (Some(ports), Some(tcp)) = (ports, &config.tcp) {
-        let gate = Gate::remote(raft.state(), clock.clone());
+        let gate = Gate::remote(raft.state(), clock.clone(), refusals);
         let desk = Desk::new(raft.clone(), authority, clock, tcp.life);
         tasks.extend(ports.serve(api, dispatcher, &desk, &gate, &stop).await);
     }

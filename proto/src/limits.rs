@@ -18,6 +18,18 @@ pub const REPLICAS_MAX: u32 = 10_000;
 pub const RELEASES_KEPT: usize = 10;
 /// Events kept in State's ring.
 pub const EVENTS_KEPT: usize = 10_000;
+/// Changes kept in the audit: three months of a hundred a day.
+pub const AUDIT_CHANGES_KEPT: usize = 10_000;
+/// Secrets given that are kept in the audit.
+pub const AUDIT_READS_KEPT: usize = 10_000;
+/// Refusals kept in the audit: fewer, for anybody with a certificate can make them.
+pub const AUDIT_REFUSALS_KEPT: usize = 1_000;
+/// Refusals to one caller that are noted within a minute; the others are counted.
+pub const AUDIT_REFUSALS_PER_MINUTE: u32 = 10;
+/// Characters of one text in a record of the audit.
+pub const AUDIT_TEXT_MAX: usize = 200;
+/// Records in one answer.
+pub const AUDIT_ANSWER_MAX: usize = 5_000;
 /// Client sessions whose outcomes are remembered.
 pub const CLIENT_SESSIONS_KEPT: usize = 10_000;
 /// Outcomes remembered per client session.

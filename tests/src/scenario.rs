@@ -86,7 +86,7 @@ impl World {
     }
 
     fn command(&mut self, command: Command) -> Outcome {
-        let stamped = Stamped { at: self.now, wall: Wall(self.now.0), request: None, command };
+        let stamped = Stamped { at: self.now, wall: Wall(self.now.0), request: None, by: None, command };
         apply(&mut self.state, &stamped)
     }
 

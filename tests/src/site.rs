@@ -76,7 +76,10 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl 
 impl Site {
     /// A new cluster whose certificates live so long.
     pub async fn new(life: Duration) -> Site {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        Site::open(tempfile::tempdir().expect("a temporary directory"), life, true).await
+    }
+
+    async fn open(dir: tempfile::TempDir, life: Duration, bootstrap: bool) -> Site {
         let local = "127.0.0.1".parse().expect("an address");
         let tcp = Tcp { listen: local, advertise: local, operators: 0, agents: 0, life };
         let config = ServerConfig {
@@ -84,15 +87,22 @@ impl Site {
             api_socket: dir.path().join("api.sock"),
             agents_socket: dir.path().join("agents.sock"),
             seal_key: dir.path().join("keys/seal.key"),
-            bootstrap: true,
+            bootstrap,
             dev: false,
-            range: Some(range()),
+            range: bootstrap.then(range),
             used: Vec::new(),
             tcp: Some(tcp),
         };
         let running = start(config).await.expect("the server starts");
         let ports = running.ports().expect("it listens");
         Site { dir, ports, running }
+    }
+
+    /// Ends the server and starts it again on the same data, at other ports.
+    pub async fn restart(self, life: Duration) -> Site {
+        let Site { dir, running, .. } = self;
+        running.shutdown().await;
+        Site::open(dir, life, false).await
     }
 
     /// The operators' port.

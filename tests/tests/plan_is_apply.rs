@@ -120,7 +120,7 @@ impl Cluster {
     }
 
     fn command(&mut self, command: Command) -> Outcome {
-        let stamped = Stamped { at: self.now, wall: Wall(self.now.0), request: None, command };
+        let stamped = Stamped { at: self.now, wall: Wall(self.now.0), request: None, by: None, command };
         apply(&mut self.state, &stamped)
     }
 

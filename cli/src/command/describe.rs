@@ -28,7 +28,7 @@ pub async fn run(session: &mut Session, args: &DescribeArgs) -> Result<Exit, Fai
         Kind::Nodes => node(&args.name, &snapshot)?,
         Kind::Servers => server(&args.name, &snapshot)?,
         Kind::Volumes => volume(&args.name, &scope, &snapshot)?,
-        Kind::Events | Kind::All => {
+        Kind::Events | Kind::Audit | Kind::All => {
             return Err(Failure::usage("only a project, service, task, node, server or volume can be described"));
         }
     };

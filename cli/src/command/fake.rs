@@ -56,6 +56,8 @@ pub struct Script {
     pub dev: bool,
     /// Tokens that were asked for.
     pub tokens_asked: Vec<v1::CreateTokenRequest>,
+    /// What the audit was asked for.
+    pub audit: Vec<v1::GetAuditRequest>,
     /// Identities that were revoked.
     pub revoked: Vec<v1::RevokeIdentityRequest>,
 }
@@ -287,6 +289,30 @@ impl control_server::Control for Fake {
     async fn revoke_token(&self, _: Request<v1::RevokeTokenRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
         self.change()?;
         Ok(Response::new(v1::ChangeResponse { revision: 2, changed: true }))
+    }
+
+    async fn get_audit(&self, asked: Request<v1::GetAuditRequest>) -> Result<Response<v1::GetAuditResponse>, Status> {
+        let record = |number, who: &str, call: &str, object: &str, outcome: &str, detail: &str| v1::AuditRecord {
+            number,
+            revision: 40 + number,
+            at_unix_ms: NOW - 60_000 + number,
+            who: who.into(),
+            from: "192.0.2.7:40001".into(),
+            call: call.into(),
+            project: "shop".into(),
+            object: object.into(),
+            detail: detail.into(),
+            outcome: outcome.into(),
+        };
+        let records = vec![
+            record(5, "operator/alice", "ScaleService", "service/web", "done", "to 3"),
+            record(6, "agent/00000000000000ff", "FetchBlob", "secret/password", "given", "to node ff for web.1"),
+            record(7, "operator/vera", "DeleteProject", "", "refused", "operator/vera is a viewer"),
+        ];
+        let loss = |kind: &str, lost, kept| v1::AuditLoss { kind: kind.into(), lost, kept };
+        let losses = vec![loss("changes", 4, 10_000), loss("reads", 0, 10_000), loss("refusals", 0, 1_000)];
+        self.noted(|s| s.audit.push(asked.into_inner()));
+        Ok(Response::new(v1::GetAuditResponse { records, made: 7, losses, at_unix_ms: NOW, revision: 47 }))
     }
 
     async fn get_identities(

@@ -21,8 +21,19 @@ struct Selection {
 
 /// `ctl get`.
 pub async fn run(session: &mut Session, args: &GetArgs) -> Result<Exit, Failure> {
-    if args.kind == Kind::Events {
+    if args.kind == Kind::Events && args.after.is_none() {
         return super::events::run(session, &args.events()).await;
+    }
+    if args.kind == Kind::Audit {
+        return super::audit::run(session, args).await;
+    }
+    if args.since.is_some() || args.limit.is_some() || args.after.is_some() {
+        let of = if args.after.is_some() {
+            "--after is of `get audit`"
+        } else {
+            "--since and --limit are of events and audit"
+        };
+        return Err(Failure::usage(of).hint("leave it out: these lists are of what there is now"));
     }
     // A list is of all projects unless one is named; a name alone is looked for in the directory's.
     let here = args.name.is_some().then(|| session.scope(&args.scope)).and_then(|scope| scope.here);
@@ -94,7 +105,7 @@ fn say_nothing(session: &mut Session, selection: &Selection) {
     let place = selection.scope.asked.as_ref().map(|p| format!(" in project {p}")).unwrap_or_default();
     let ctl = session.ctl();
     let next = match selection.kind {
-        Kind::Nodes | Kind::Servers | Kind::Events => String::new(),
+        Kind::Nodes | Kind::Servers | Kind::Events | Kind::Audit => String::new(),
         _ => format!("; apply a Compose file with `{ctl} apply`"),
     };
     session.terminal.say(&format!("no {what}{place}{next}"));
@@ -109,6 +120,7 @@ fn kind_word(kind: Kind) -> &'static str {
         Kind::Servers => "servers",
         Kind::Volumes => "volumes",
         Kind::Events => "events",
+        Kind::Audit => "audit",
         Kind::All => "projects",
     }
 }
@@ -148,6 +160,8 @@ fn select(selection: &Selection, mut snapshot: v1::Snapshot) -> Result<v1::Snaps
             exists("volume", &short, snapshot.volumes.is_empty(), &known)?;
         }
         Kind::Events => snapshot.events.retain(|e| about(&e.subject, name)),
+        // Not of a snapshot: `audit` lists it.
+        Kind::Audit => {}
         Kind::All => return Err(Failure::usage("`get all` takes no name").hint("narrow it with -p PROJECT")),
     }
     Ok(snapshot)
@@ -214,6 +228,7 @@ fn tables(kind: Kind, s: &v1::Snapshot, wide: bool) -> Vec<Table> {
         Kind::Servers => vec![views::servers(s, wide)],
         Kind::Volumes => vec![views::volumes(s, wide)],
         Kind::Events => vec![views::events(s, wide)],
+        Kind::Audit => Vec::new(),
         Kind::All => vec![views::projects(s), views::services(s, wide), views::tasks(s, wide), views::volumes(s, wide)],
     }
 }
@@ -228,6 +243,7 @@ fn names(kind: Kind, s: &v1::Snapshot) -> Vec<String> {
         Kind::Servers => s.servers.iter().map(|s| s.id.clone()).collect(),
         Kind::Volumes => s.volumes.iter().map(|v| format!("{}/{}", v.project, v.name)).collect(),
         Kind::Events => s.events.iter().map(|e| e.subject.clone()).collect(),
+        Kind::Audit => Vec::new(),
     }
 }
 
@@ -254,6 +270,7 @@ fn structured(kind: Kind, s: &v1::Snapshot, form: Form) -> String {
         Kind::Nodes => write(form, "NodeList", at, s.nodes.iter().map(json::Node::from).collect()),
         Kind::Servers => write(form, "ServerList", at, s.servers.iter().map(json::Server::from).collect()),
         Kind::Volumes => write(form, "VolumeList", at, s.volumes.iter().map(json::Volume::from).collect()),
+        Kind::Audit => String::new(),
         Kind::Events => write(form, "EventList", at, s.events.iter().map(json::Event::from).collect()),
         Kind::All => {
             let projects = s.projects.iter().map(|p| json::Any::Project(p.into()));

@@ -1,6 +1,7 @@
 //! The verbs, one file each. Each takes the session and its arguments and returns an exit code or a failure.
 
 pub mod apply;
+pub mod audit;
 pub mod check;
 pub mod completion;
 pub mod context;
@@ -22,6 +23,8 @@ pub mod version;
 pub mod wait;
 pub mod why;
 
+#[cfg(test)]
+mod audit_tests;
 #[cfg(test)]
 mod check_tests;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tower::{Layer, Service};
 
-use super::{Caller, rights};
+use super::{Caller, Refusals, Witness, rights};
 use crate::engine::State;
 use crate::listener::Peer;
 use crate::pki::shown::{self, Shown};
@@ -26,6 +26,7 @@ use crate::raft::Clock;
 pub struct Gate {
     state: watch::Receiver<Arc<State>>,
     clock: Arc<dyn Clock>,
+    refusals: Refusals,
     local: bool,
 }
 
@@ -33,13 +34,13 @@ pub struct Gate {
 
 impl Gate {
     /// Before a unix socket that only its owner may open: who comes through is local.
-    pub fn local(state: watch::Receiver<Arc<State>>, clock: Arc<dyn Clock>) -> Gate {
-        Gate { state, clock, local: true }
+    pub fn local(state: watch::Receiver<Arc<State>>, clock: Arc<dyn Clock>, refusals: Refusals) -> Gate {
+        Gate { state, clock, refusals, local: true }
     }
 
     /// Before a TLS listener: who comes through is who its certificate says, or nobody.
-    pub fn remote(state: watch::Receiver<Arc<State>>, clock: Arc<dyn Clock>) -> Gate {
-        Gate { state, clock, local: false }
+    pub fn remote(state: watch::Receiver<Arc<State>>, clock: Arc<dyn Clock>, refusals: Refusals) -> Gate {
+        Gate { state, clock, refusals, local: false }
     }
 
     /// Who calls, and the certificate that says so.
@@ -108,10 +109,15 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let call = request.uri().path().to_owned();
         let judged = self.gate.caller(&request).and_then(|(caller, shown)| {
-            rights::allow(&caller, &call)?;
-            Ok((caller, shown))
+            let witness = Witness::new(&caller, request.extensions(), &call, &self.gate.refusals);
+            match rights::allow(&caller, &call) {
+                Ok(()) => Ok((caller, shown, witness)),
+                // A stranger must not fill the log.
+                Err(why) if caller == Caller::Nobody => Err(why),
+                Err(why) => Err(witness.refused("", String::new(), why)),
+            }
         });
-        let (caller, shown) = match judged {
+        let (caller, shown, witness) = match judged {
             Ok(judged) => judged,
             Err(status) => {
                 tracing::debug!(call, %status, "refused");
@@ -119,6 +125,7 @@ where
             }
         };
         request.extensions_mut().insert(caller.clone());
+        request.extensions_mut().insert(witness);
         let Some(shown) = shown else { return Box::pin(self.inner.call(request)) };
         let ended = || Box::pin(self.gate.clone().ended(caller.clone(), shown.clone(), call.clone()));
         let (of_request, of_response) = (ended(), ended());

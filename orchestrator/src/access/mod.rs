@@ -7,13 +7,18 @@
 //!
 //! # Guarantees
 //! What an operator may do is read from State at each call, never from its certificate. A stream ends when the right to
-//! it ends. A call without a row is refused, and a server whose calls have not all a row does not start.
+//! it ends. A call without a row is refused, and a server whose calls have not all a row does not start. What is refused
+//! to somebody who is known is noted for the audit (`witness`, `refusals`).
 
 mod caller;
 mod gate;
+pub mod refusals;
 pub mod rights;
 mod scope;
+mod witness;
 
 pub use caller::Caller;
 pub use gate::Gate;
-pub use scope::{About, Asked, admit};
+pub use refusals::Refusals;
+pub use scope::{About, Asked, admit, admit_change};
+pub use witness::{Witness, origin};

@@ -71,6 +71,7 @@ pub const TABLE: &[Row] = &[
     row("/wherry.v1.Control/CreateToken",                   [No,  No,  Yes, No,  No,  No]),
     row("/wherry.v1.Control/GetTokens",                     [No,  No,  Yes, No,  No,  No]),
     row("/wherry.v1.Control/RevokeToken",                   [No,  No,  Yes, No,  No,  No]),
+    row("/wherry.v1.Control/GetAudit",                      [No,  No,  Yes, No,  No,  No]),
     row("/wherry.v1.Control/GetIdentities",                 [No,  No,  Yes, No,  No,  No]),
     row("/wherry.v1.Control/RevokeIdentity",                [No,  No,  Yes, No,  No,  No]),
     row("/grpc.health.v1.Health/Check",                     [No,  No,  Yes, Yes, Yes, No]),

@@ -5,7 +5,8 @@
 use proto::v1;
 use tonic::{Request, Status};
 
-use super::Caller;
+use super::{Caller, Witness};
+use crate::engine::model::Asker;
 
 /// What a request is about.
 #[derive(Debug)]
@@ -24,8 +25,15 @@ pub trait Asked {
     fn about(&mut self) -> About<'_>;
 }
 
+/// Takes in a request that changes something: with who asks, for the audit.
+pub fn admit_change<T: Asked>(request: Request<T>) -> Result<(Asker, T), Status> {
+    let by = Witness::of(&request)?.asker();
+    admit(request).map(|asked| (by, asked))
+}
+
 /// Takes a request in, from a caller that the gate let through. Restricted callers are held to their project.
 pub fn admit<T: Asked>(request: Request<T>) -> Result<T, Status> {
+    let witness = Witness::of(&request)?;
     let (_, extensions, mut asked) = request.into_parts();
     let caller = extensions.get::<Caller>().ok_or_else(|| Status::internal("the call came past the gate"))?;
     let Some(own) = caller.project() else { return Ok(asked) };
@@ -35,7 +43,8 @@ pub fn admit<T: Asked>(request: Request<T>) -> Result<T, Status> {
         About::Filter(project) if project.is_empty() => *project = own.to_string(),
         About::Filter(project) if project == own.as_str() => {}
         About::One(project) if project == own.as_str() => {}
-        About::Filter(_) | About::One(_) => return Err(refused()),
+        About::Filter(other) => return Err(witness.refused(other, String::new(), refused())),
+        About::One(other) => return Err(witness.refused(other, String::new(), refused())),
     }
     Ok(asked)
 }
@@ -84,7 +93,7 @@ about_nothing!(
     RevokeIdentityRequest,
 );
 about_a_service!(DeleteServiceRequest, ScaleServiceRequest, SteerRolloutRequest, GetHistoryRequest, LogsRequest,);
-about_a_filter!(GetSnapshotRequest, WatchEventsRequest);
+about_a_filter!(GetSnapshotRequest, WatchEventsRequest, GetAuditRequest);
 
 impl Asked for v1::ApplyProjectRequest {
     fn about(&mut self) -> About<'_> {

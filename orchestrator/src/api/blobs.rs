@@ -9,13 +9,18 @@ use zeroize::Zeroizing;
 
 use super::{Api, refusal};
 use crate::engine::Command;
+use crate::engine::model::Asker;
 use crate::engine::reconcile::BLOB_KEPT_MS;
 
 // === impl Api ===
 
 impl Api {
     /// Stores content that is not there yet, or that would be reaped before it is named.
-    pub(super) async fn store_blob(&self, request: v1::PutBlobRequest) -> Result<v1::PutBlobResponse, Status> {
+    pub(super) async fn store_blob(
+        &self,
+        by: Asker,
+        request: v1::PutBlobRequest,
+    ) -> Result<v1::PutBlobResponse, Status> {
         let kind: BlobKind = enumerated("kind", request.kind).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let content = Zeroizing::new(request.content);
         if content.len() > BLOB_MAX_BYTES {
@@ -31,7 +36,7 @@ impl Api {
         let known = state.blob(&digest).is_some_and(|b| now.since_ms(b.put_at) < BLOB_KEPT_MS / 2);
         if !known {
             let content = self.sealer.seal(kind, &digest, &content).map_err(|e| Status::internal(e.to_string()))?;
-            self.change(request.request, Command::PutBlob { digest: digest.clone(), kind, content }).await?;
+            self.change(by, request.request, Command::PutBlob { digest: digest.clone(), kind, content }).await?;
         }
         Ok(v1::PutBlobResponse { digest: digest.0 })
     }

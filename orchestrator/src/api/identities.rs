@@ -8,7 +8,7 @@ use tonic::Status;
 
 use super::{Api, changes, refusal};
 use crate::engine::Command;
-use crate::engine::model::{Grant, Identity, Token};
+use crate::engine::model::{Asker, Grant, Identity, Token};
 
 /// Longest a token may be valid, in milliseconds: 30 days. It is a secret on its way between two hosts, not a key.
 const VALID_MAX_MS: u64 = 30 * 86_400_000;
@@ -18,7 +18,11 @@ const USES_MAX: u32 = 1_000;
 // === impl Api ===
 
 impl Api {
-    pub(super) async fn make_token(&self, asked: v1::CreateTokenRequest) -> Result<v1::CreateTokenResponse, Status> {
+    pub(super) async fn make_token(
+        &self,
+        by: Asker,
+        asked: v1::CreateTokenRequest,
+    ) -> Result<v1::CreateTokenResponse, Status> {
         let state = self.present();
         let cluster = state.cluster().ok_or_else(|| Status::unavailable("there is no cluster yet"))?;
         let mut random = [0; 8 + SECRET_BYTES];
@@ -38,7 +42,7 @@ impl Api {
         let expires = Wall(made.0.saturating_add(asked.valid_ms));
         let hash = proto::digest::sha256_hex(&secret);
         let token = Token { id, hash, grant, uses: asked.uses, used: 0, made, expires };
-        self.change(None, Command::PutToken { token }).await?;
+        self.change(by, None, Command::PutToken { token }).await?;
         let pin = self.authority.pin();
         let token = JoinToken { kind, cluster, pin, id, secret }.reveal();
         let [operators, agents] = self.place.reached.clone();
@@ -52,10 +56,14 @@ impl Api {
         v1::GetTokensResponse { tokens, at_unix_ms: now.0, revision: state.revision().0 }
     }
 
-    pub(super) async fn forget_token(&self, asked: v1::RevokeTokenRequest) -> Result<v1::ChangeResponse, Status> {
+    pub(super) async fn forget_token(
+        &self,
+        by: Asker,
+        asked: v1::RevokeTokenRequest,
+    ) -> Result<v1::ChangeResponse, Status> {
         let wrong = || refusal::wrong_field("id", "16 hexadecimal digits", "`ctl token list` shows them");
         let id = u64::from_str_radix(&asked.id, 16).map_err(|_| wrong())?;
-        changes::changed(&self.change(asked.request, Command::RevokeToken { id }).await?)
+        changes::changed(&self.change(by, asked.request, Command::RevokeToken { id }).await?)
     }
 
     pub(super) fn identities(&self) -> v1::GetIdentitiesResponse {
@@ -64,12 +72,16 @@ impl Api {
         v1::GetIdentitiesResponse { identities, at_unix_ms: self.clock.wall().0, revision: state.revision().0 }
     }
 
-    pub(super) async fn forget_identity(&self, asked: v1::RevokeIdentityRequest) -> Result<v1::ChangeResponse, Status> {
+    pub(super) async fn forget_identity(
+        &self,
+        by: Asker,
+        asked: v1::RevokeIdentityRequest,
+    ) -> Result<v1::ChangeResponse, Status> {
         let text = format!("{}/{}", asked.kind, asked.name);
         let subject: Subject = text.parse().map_err(|e: proto::identity::NotAName| {
             refusal::wrong_field("name", &e.to_string(), "`ctl get operators` and `ctl get nodes -o wide` show them")
         })?;
-        changes::changed(&self.change(asked.request, Command::RevokeIdentity { subject }).await?)
+        changes::changed(&self.change(by, asked.request, Command::RevokeIdentity { subject }).await?)
     }
 }
 

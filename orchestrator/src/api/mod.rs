@@ -3,6 +3,7 @@
 //! Never writes State but by proposing. Does not know the agents' door; streams from agents come by the switchboard.
 //! Who may call is `access`'s: each request comes in through its `admit`.
 
+mod audit;
 mod blobs;
 mod changes;
 mod difference;
@@ -26,7 +27,8 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::access::admit;
+use crate::access::{admit, admit_change};
+use crate::engine::model::Asker;
 use crate::engine::{Command, Outcome, State};
 use crate::pki::authority::Authority;
 use crate::pki::seal::Sealer;
@@ -78,10 +80,10 @@ impl Api {
         self.state.borrow().clone()
     }
 
-    /// Proposes a change and refuses with its rejection.
-    async fn change(&self, request: Option<v1::RequestId>, command: Command) -> Result<Outcome, Status> {
+    /// Proposes a change for somebody and refuses with its rejection. Both are in the audit.
+    async fn change(&self, by: Asker, request: Option<v1::RequestId>, command: Command) -> Result<Outcome, Status> {
         let request = request.map(|r| RequestId { client: r.client, sequence: r.sequence });
-        match self.raft.propose(request, command).await {
+        match self.raft.propose_by(by, request, command).await {
             Ok(Applied { outcome: Outcome::Rejected(rejection), .. }) => Err(refusal::rejected(&rejection)),
             Ok(Applied { outcome, .. }) => Ok(outcome),
             Err(error) => Err(refusal::not_proposed(&error)),
@@ -97,11 +99,13 @@ impl Control for Api {
     }
 
     async fn put_blob(&self, request: Request<v1::PutBlobRequest>) -> Answer<v1::PutBlobResponse> {
-        self.store_blob(admit(request)?).await.map(Response::new)
+        let (by, asked) = admit_change(request)?;
+        self.store_blob(by, asked).await.map(Response::new)
     }
 
     async fn apply_project(&self, request: Request<v1::ApplyProjectRequest>) -> Answer<v1::ApplyProjectResponse> {
-        self.apply(admit(request)?).await.map(Response::new)
+        let (by, asked) = admit_change(request)?;
+        self.apply(by, asked).await.map(Response::new)
     }
 
     async fn plan_project(&self, request: Request<v1::ApplyProjectRequest>) -> Answer<v1::PlanProjectResponse> {
@@ -109,19 +113,23 @@ impl Control for Api {
     }
 
     async fn delete_project(&self, request: Request<v1::DeleteProjectRequest>) -> Answer<v1::ChangeResponse> {
-        self.remove_project(admit(request)?).await.map(Response::new)
+        let (by, asked) = admit_change(request)?;
+        self.remove_project(by, asked).await.map(Response::new)
     }
 
     async fn delete_service(&self, request: Request<v1::DeleteServiceRequest>) -> Answer<v1::ChangeResponse> {
-        self.remove_service(admit(request)?).await.map(Response::new)
+        let (by, asked) = admit_change(request)?;
+        self.remove_service(by, asked).await.map(Response::new)
     }
 
     async fn scale_service(&self, request: Request<v1::ScaleServiceRequest>) -> Answer<v1::ChangeResponse> {
-        self.scale(admit(request)?).await.map(Response::new)
+        let (by, asked) = admit_change(request)?;
+        self.scale(by, asked).await.map(Response::new)
     }
 
     async fn steer_rollout(&self, request: Request<v1::SteerRolloutRequest>) -> Answer<v1::ApplyProjectResponse> {
-        self.steer(admit(request)?).await.map(Response::new)
+        let (by, asked) = admit_change(request)?;
+        self.steer(by, asked).await.map(Response::new)
     }
 
     async fn get_history(&self, request: Request<v1::GetHistoryRequest>) -> Answer<v1::GetHistoryResponse> {
@@ -175,7 +183,8 @@ impl Control for Api {
     }
 
     async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Answer<v1::CreateTokenResponse> {
-        self.make_token(admit(request)?).await.map(Response::new)
+        let (by, asked) = admit_change(request)?;
+        self.make_token(by, asked).await.map(Response::new)
     }
 
     async fn get_tokens(&self, request: Request<v1::GetTokensRequest>) -> Answer<v1::GetTokensResponse> {
@@ -184,7 +193,13 @@ impl Control for Api {
     }
 
     async fn revoke_token(&self, request: Request<v1::RevokeTokenRequest>) -> Answer<v1::ChangeResponse> {
-        self.forget_token(admit(request)?).await.map(Response::new)
+        let (by, asked) = admit_change(request)?;
+        self.forget_token(by, asked).await.map(Response::new)
+    }
+
+    async fn get_audit(&self, request: Request<v1::GetAuditRequest>) -> Answer<v1::GetAuditResponse> {
+        self.raft.read_barrier().await.map_err(|e| Status::unavailable(e.to_string()))?;
+        Ok(Response::new(self.audit(&admit(request)?)))
     }
 
     async fn get_identities(&self, request: Request<v1::GetIdentitiesRequest>) -> Answer<v1::GetIdentitiesResponse> {
@@ -193,6 +208,7 @@ impl Control for Api {
     }
 
     async fn revoke_identity(&self, request: Request<v1::RevokeIdentityRequest>) -> Answer<v1::ChangeResponse> {
-        self.forget_identity(admit(request)?).await.map(Response::new)
+        let (by, asked) = admit_change(request)?;
+        self.forget_identity(by, asked).await.map(Response::new)
     }
 }

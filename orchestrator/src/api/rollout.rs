@@ -9,14 +9,18 @@ use tonic::Status;
 use super::Api;
 use super::changes::{applied, invalid};
 use crate::engine::explain::rollout::slots;
-use crate::engine::model::{Origin, Project, Release, Rollout, Service};
+use crate::engine::model::{Asker, Origin, Project, Release, Rollout, Service};
 use crate::engine::reconcile::SlotProgress;
 use crate::engine::{Command, Outcome, State, Steer};
 
 // === impl Api ===
 
 impl Api {
-    pub(super) async fn steer(&self, request: v1::SteerRolloutRequest) -> Result<v1::ApplyProjectResponse, Status> {
+    pub(super) async fn steer(
+        &self,
+        by: Asker,
+        request: v1::SteerRolloutRequest,
+    ) -> Result<v1::ApplyProjectResponse, Status> {
         let service: ServiceKey = required("service", request.service.clone()).map_err(invalid)?;
         let how = match request.action() {
             v1::RolloutAction::Pause => Steer::Pause,
@@ -25,7 +29,7 @@ impl Api {
             v1::RolloutAction::Unspecified => return Err(Status::invalid_argument("action: none is named")),
         };
         let project = service.project.clone();
-        let outcome = self.change(request.request, Command::SteerRollout { service, how }).await?;
+        let outcome = self.change(by, request.request, Command::SteerRollout { service, how }).await?;
         let Outcome::Done { revision, changed } = outcome else { return applied(outcome) };
         let release = self.present().project(&project).map_or(0, |p| p.release);
         let (services, notices) = (Vec::new(), Vec::new());

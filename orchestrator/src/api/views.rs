@@ -63,7 +63,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn say(state: &mut State, command: Command) {
-        apply(state, &Stamped { at: Time(1), wall: Wall(1), request: None, command });
+        apply(state, &Stamped { at: Time(1), wall: Wall(1), request: None, by: None, command });
     }
 
     fn with_a_service() -> State {

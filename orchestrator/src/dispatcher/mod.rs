@@ -6,7 +6,8 @@ mod session;
 pub mod sessions;
 pub mod told;
 
-use proto::id::{NodeId, SessionId};
+use proto::id::{BlobDigest, NodeId, SessionId};
+use proto::spec::{BlobKind, FileMount};
 use proto::v1;
 use proto::v1::agents_server::Agents;
 use std::pin::Pin;
@@ -17,11 +18,12 @@ use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::access::Caller;
-use crate::engine::{State, endpoints};
+use crate::access::{Caller, Witness};
+use crate::engine::model::Task;
+use crate::engine::{AUDITS, Command, Outcome, State, endpoints};
 use crate::leader::LeaseEvent;
 use crate::pki::seal::Sealer;
-use crate::raft::{Clock, RaftHandle};
+use crate::raft::{Applied, Clock, RaftHandle};
 use crate::switchboard::Switchboard;
 use proto::endpoint::EndpointTable;
 use sessions::Sessions;
@@ -99,6 +101,27 @@ impl Inner {
         (session, fence)
     }
 
+    /// Puts it into the audit that a secret goes to a node. It is not given before that is on disk.
+    async fn note_secret(&self, witness: &Witness, state: &State, task: &Task, file: &FileMount) -> Result<(), Status> {
+        if state.version() < AUDITS {
+            return Ok(());
+        }
+        let service = &task.service;
+        let detail = format!("to node {} for {}.{}", task.node, service.service, task.slot.0);
+        let note = witness.note(service.project.as_str(), format!("secret/{}", file.name), detail);
+        let noted = self.raft.propose_by(witness.asker(), None, Command::NoteAccess { note }).await;
+        let why = |e: &dyn std::fmt::Display| {
+            Status::unavailable(format!(
+                "a secret is not given before it is on record that it is, and that failed: {e}"
+            ))
+        };
+        match noted {
+            Ok(Applied { outcome: Outcome::Rejected(rejection), .. }) => Err(why(&rejection)),
+            Ok(_) => Ok(()),
+            Err(error) => Err(why(&error)),
+        }
+    }
+
     fn is_current(&self, node: NodeId, session: SessionId) -> bool {
         self.sessions().is_current(node, session)
     }
@@ -127,18 +150,21 @@ impl Agents for Dispatcher {
         &self,
         request: Request<v1::FetchBlobRequest>,
     ) -> Result<Response<v1::FetchBlobResponse>, Status> {
-        let caller = caller(&request)?;
+        let (caller, witness) = (caller(&request)?, Witness::of(&request)?);
         let request = request.into_inner();
         let node: NodeId = request.node.parse().map_err(|e| Status::invalid_argument(format!("node: {e}")))?;
-        caller.speaks_for(node)?;
+        caller.speaks_for(node).map_err(|why| witness.refused("", String::new(), why))?;
         let digest = proto::convert::blob_digest("digest", request.digest)
             .map_err(|e| Status::invalid_argument(e.to_string()))?;
         let state = self.inner.state.borrow().clone();
-        let mounts = state.tasks_on(node).any(|t| t.container.files.iter().any(|f| f.digest == digest));
-        if !mounts {
-            return Err(Status::permission_denied(format!("no task of node {node} mounts content {digest}")));
-        }
+        let Some((task, file)) = mounted(&state, node, &digest) else {
+            let why = Status::permission_denied(format!("no task of node {node} mounts content {digest}"));
+            return Err(witness.refused("", format!("content/{digest}"), why));
+        };
         let blob = state.blob(&digest).ok_or_else(|| Status::not_found(format!("no content {digest}")))?;
+        if blob.kind == BlobKind::Secret {
+            self.inner.note_secret(&witness, &state, &task, &file).await?;
+        }
         let content = self.inner.sealer.unseal(blob).map_err(|e| Status::data_loss(e.to_string()))?;
         Ok(Response::new(v1::FetchBlobResponse { kind: blob.kind.into(), content: content.to_vec() }))
     }
@@ -167,6 +193,14 @@ impl Agents for Dispatcher {
         }
         Ok(Response::new(v1::PushLogResponse {}))
     }
+}
+
+/// The first task of a node that mounts a content, and as what.
+fn mounted(state: &State, node: NodeId, digest: &BlobDigest) -> Option<(Arc<Task>, FileMount)> {
+    state.tasks_on(node).find_map(|task| {
+        let file = task.container.files.iter().find(|f| f.digest == *digest)?;
+        Some((task.clone(), file.clone()))
+    })
 }
 
 /// Who calls, as the gate found out.

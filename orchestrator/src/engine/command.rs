@@ -9,7 +9,7 @@ use proto::task_state::TaskStatus;
 use serde::{Deserialize, Serialize};
 
 use super::model::as_bytes;
-use super::model::{Authority, Content, Ranges, Token};
+use super::model::{Asker, AuditNote, Authority, Content, Ranges, Token};
 use super::plan::Plan;
 
 /// A command with the time it was accepted at.
@@ -22,6 +22,9 @@ pub struct Stamped {
     pub wall: Wall,
     /// Who asked; resending under the same id is answered with the first outcome.
     pub request: Option<RequestId>,
+    /// For whom, if it is to be in the audit: the record is made where the change is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Asker>,
     /// What.
     pub command: Command,
 }
@@ -142,6 +145,11 @@ pub enum Command {
         /// Who.
         subject: Subject,
     },
+    /// Something that changes nothing and is kept in the audit.
+    NoteAccess {
+        /// What.
+        note: AuditNote,
+    },
 }
 
 /// Who joins.
@@ -167,6 +175,7 @@ impl Command {
             | Command::RevokeToken { .. }
             | Command::Enrol { .. }
             | Command::RevokeIdentity { .. } => 3,
+            Command::NoteAccess { .. } => 5,
             Command::PutProject { spec, .. } => spec.version(),
             Command::ApplyPlan { plan } => plan.version(),
             Command::Bootstrap { .. }

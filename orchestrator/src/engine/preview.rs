@@ -90,7 +90,7 @@ struct Foresight<'a> {
 
 impl Foresight<'_> {
     fn command(&mut self, command: Command) -> Outcome {
-        let stamped = Stamped { at: self.now, wall: self.wall, request: None, command };
+        let stamped = Stamped { at: self.now, wall: self.wall, request: None, by: None, command };
         apply(&mut self.copy, &stamped)
     }
 

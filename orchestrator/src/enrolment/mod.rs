@@ -15,8 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
-use crate::access::Caller;
+use crate::access::{Caller, origin};
 use crate::engine::command::Enrolling;
+use crate::engine::model::Asker;
 use crate::engine::{Command, Outcome, Rejection, State};
 use crate::listener::Peer;
 use crate::pki::authority::Authority;
@@ -83,7 +84,8 @@ impl Desk {
         }
         // Judged on a copy, with this server's clock: what is refused does not reach the log.
         let command = Command::Enrol { token: asked.token, hash: hash.to_owned(), who, key: asked.public_key.clone() };
-        let stamped = crate::engine::Stamped { at: state.clock(), wall: self.clock.wall(), request: None, command };
+        let stamped =
+            crate::engine::Stamped { at: state.clock(), wall: self.clock.wall(), request: None, by: None, command };
         match crate::engine::apply(&mut state.clone(), &stamped) {
             Outcome::Rejected(rejection) => Err(refused(&rejection)),
             _ => Ok(()),
@@ -99,6 +101,7 @@ fn refused(rejection: &Rejection) -> Status {
 impl Enrolment for Desk {
     async fn enrol(&self, request: Request<v1::EnrolRequest>) -> Result<Response<v1::EnrolResponse>, Status> {
         self.count_attempt(request.extensions().get::<Arc<Peer>>().map(|peer| peer.address.ip()))?;
+        let from = origin(request.extensions());
         let asked = request.into_inner();
         let who = match asked.kind.as_str() {
             "agent" => Enrolling::Agent(node(&asked.node)?),
@@ -110,7 +113,8 @@ impl Enrolment for Desk {
         self.check(&state, &asked, who, &hash)?;
         let key = asked.public_key.clone();
         let command = Command::Enrol { token: asked.token, hash, who, key };
-        let subject = match self.raft.propose(None, command).await {
+        let by = Asker { who: format!("token/{:016x}", asked.token), from };
+        let subject = match self.raft.propose_by(by, None, command).await {
             Ok(Applied { outcome: Outcome::Enrolled { subject, .. }, .. }) => subject,
             Ok(Applied { outcome: Outcome::Rejected(rejection), .. }) => return Err(refused(&rejection)),
             Ok(Applied { outcome, .. }) => return Err(Status::internal(format!("unexpected outcome {outcome:?}"))),

@@ -33,7 +33,8 @@ use super::snapshot::{SnapshotFile, Snapshots};
 use super::state_machine::StateMachine;
 use super::type_config::{Applied, Encoded, Proposed, Raft, Snapshot, TypeConfig, Vote};
 use super::upkeep;
-use crate::engine::{Command, State};
+use crate::engine::model::Asker;
+use crate::engine::{AUDITS, Command, State};
 
 /// Commands that may wait for a place in an entry; who comes later waits for a place here.
 const PROPOSALS_WAITING: usize = 1024;
@@ -275,15 +276,30 @@ impl RaftHandle {
 
     /// Puts a command into the log and waits until it is applied here. The outcome is the engine's.
     pub async fn propose(&self, request: Option<RequestId>, command: Command) -> Result<Applied, ProposeError> {
+        self.put(Proposed { request, by: None, command }).await
+    }
+
+    /// The same for somebody: what it asks for and what becomes of it is in the audit with the change, as one entry.
+    /// While an earlier version of State is in force, which has no audit, only the change is.
+    pub async fn propose_by(
+        &self,
+        by: Asker,
+        request: Option<RequestId>,
+        command: Command,
+    ) -> Result<Applied, ProposeError> {
+        let by = Some(by).filter(|_| self.0.state.borrow().version() >= AUDITS);
+        self.put(Proposed { request, by, command }).await
+    }
+
+    async fn put(&self, proposed: Proposed) -> Result<Applied, ProposeError> {
         if self.0.proposals.is_closed() {
             return Err(ProposeError::Stopped);
         }
         if let Leadership::Following { leader } = &*self.0.leadership.borrow() {
             return Err(ProposeError::NotLeader { leader: leader.clone() });
         }
-        let version = command.version();
-        let encoded = codec::encode_body(&Proposed { request, command })
-            .map_err(|e| ProposeError::Unknown { cause: e.to_string() })?;
+        let version = proposed.version();
+        let encoded = codec::encode_body(&proposed).map_err(|e| ProposeError::Unknown { cause: e.to_string() })?;
         let max = LOG_ENTRY_MAX_BYTES - ENTRY_OVERHEAD_BYTES;
         if encoded.len() > max {
             return Err(ProposeError::TooLarge { bytes: encoded.len(), max });

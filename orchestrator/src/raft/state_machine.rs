@@ -59,8 +59,8 @@ impl StateMachine {
         }
         let mut applied = Vec::with_capacity(batch.commands.len());
         for encoded in &batch.commands {
-            let Proposed { request, command } = codec::decode_body(&encoded.0)?;
-            let stamped = Stamped { at: batch.at, wall: batch.wall, request, command };
+            let Proposed { request, by, command } = codec::decode_body(&encoded.0)?;
+            let stamped = Stamped { at: batch.at, wall: batch.wall, request, by, command };
             let outcome = engine::apply(&mut self.state, &stamped);
             applied.push(Applied { revision: self.state.revision(), outcome });
         }

@@ -11,7 +11,8 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::snapshot::SnapshotFile;
-use crate::engine::{Command, Outcome};
+use crate::engine::model::Asker;
+use crate::engine::{AUDITS, Command, Outcome};
 
 openraft::declare_raft_types!(
     /// openraft as this room uses it.
@@ -61,7 +62,18 @@ impl Batch {
 #[serde(deny_unknown_fields)]
 pub(super) struct Proposed {
     pub(super) request: Option<RequestId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<Asker>,
     pub(super) command: Command,
+}
+
+// === impl Proposed ===
+
+impl Proposed {
+    /// The State version that it needs.
+    pub(super) fn version(&self) -> u32 {
+        if self.by.is_some() { self.command.version().max(AUDITS) } else { self.command.version() }
+    }
 }
 
 /// What became of one command.

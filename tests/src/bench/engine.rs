@@ -139,7 +139,8 @@ impl World {
     }
 
     fn obey(&mut self, command: Command) {
-        let outcome = apply(&mut self.state, &Stamped { at: self.now, wall: Wall(1_000), request: None, command });
+        let outcome =
+            apply(&mut self.state, &Stamped { at: self.now, wall: Wall(1_000), request: None, by: None, command });
         match outcome {
             Outcome::Rejected(why) => panic!("{why}"),
             Outcome::Plan { rejected, .. } => assert!(rejected.is_empty(), "{:?}", rejected.first()),

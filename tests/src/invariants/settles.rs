@@ -28,7 +28,7 @@ impl Promise for Settles {
         let mut plan = plan.clone();
         for _ in 0..PLANS_MAX {
             let command = Command::ApplyPlan { plan: plan.clone() };
-            let stamped = Stamped { at: *now, wall: state.wall(), request: None, command };
+            let stamped = Stamped { at: *now, wall: state.wall(), request: None, by: None, command };
             let outcome = apply(&mut state, &stamped);
             if let Outcome::Plan { rejected, .. } = &outcome
                 && let Some((index, why)) = rejected.first()

@@ -5,6 +5,7 @@
 
 use orchestrator::dispatcher::sessions::Sessions;
 use orchestrator::dispatcher::told::{Told, moved_table};
+use orchestrator::engine::model::Asker;
 use orchestrator::engine::{Command, Leases, Outcome, Stamped, State, assignments, endpoints};
 use orchestrator::leader::LeaseEvent;
 use orchestrator::leader::term::{PAUSE_MS, Term, raised};
@@ -240,8 +241,12 @@ impl World {
 
     fn commit_batch(&mut self, batch: Vec<Proposal>) {
         let (at, wall) = (self.cluster_now(), self.wall(None));
-        let stamped: Vec<Stamped> =
-            batch.iter().map(|p| Stamped { at, wall, request: p.request, command: p.command.clone() }).collect();
+        let stamp = |p: &Proposal| {
+            // Who sends a request id is an operator.
+            let by = p.request.map(|_| Asker { who: "operator/sim".to_owned(), from: "192.0.2.1:1".to_owned() });
+            Stamped { at, wall, request: p.request, by, command: p.command.clone() }
+        };
+        let stamped: Vec<Stamped> = batch.iter().map(stamp).collect();
         let revision = self.state.revision();
         let done = self.log.commit(&mut self.state, &stamped);
         if self.state.revision() != revision {

@@ -50,7 +50,7 @@ pub struct Messages {
 
 fn submit(state: &State, command: Command) -> State {
     let mut state = state.clone();
-    apply(&mut state, &Stamped { at: Time(2_000), wall: Wall(2_000), request: None, command });
+    apply(&mut state, &Stamped { at: Time(2_000), wall: Wall(2_000), request: None, by: None, command });
     state
 }
 

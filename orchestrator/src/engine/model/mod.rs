@@ -1,5 +1,6 @@
 //! The nouns of State. Plain data: transitions are `state/apply`'s, judgements `explain`'s.
 
+pub mod audit;
 pub mod blob;
 pub mod event;
 pub mod identity;
@@ -12,6 +13,7 @@ pub mod task;
 pub mod usage;
 pub mod volume;
 
+pub use audit::{Asker, AuditNote, AuditOutcome, AuditRecord};
 pub(crate) use blob::as_bytes;
 pub use blob::{Blob, Content};
 pub use event::Event;

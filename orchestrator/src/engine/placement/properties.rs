@@ -85,7 +85,7 @@ fn cluster(hosts: &[Host], services: &[ServiceSpec], tasks: &[(usize, usize)]) -
     let mut at = 0;
     let mut say = |command: Command| {
         at += 1;
-        apply(&mut state, &Stamped { at: Time(at), wall: Wall(at), request: None, command })
+        apply(&mut state, &Stamped { at: Time(at), wall: Wall(at), request: None, by: None, command })
     };
     // Few addresses, so that they run out.
     let ranges = Ranges {

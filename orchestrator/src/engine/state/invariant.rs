@@ -21,6 +21,7 @@ pub fn violations(state: &State) -> Vec<String> {
     histories_are_bounded(state, &mut found);
     nothing_is_from_the_future(state, &mut found);
     rollouts_are_sound(state, &mut found);
+    found.extend(state.audit.violations());
     found
 }
 

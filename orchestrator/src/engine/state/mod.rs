@@ -4,6 +4,7 @@
 //! so that everyone else reads a snapshot.
 
 pub mod apply;
+mod audit;
 mod clients;
 pub mod invariant;
 mod stored;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use super::model::{
     Authority, Blob, Event, Identity, Node, Project, Ranges, Service, Task, Token, Usage, Volume, VolumeKey,
 };
+pub use audit::{Audit, AuditLoss};
 use clients::Clients;
 
 /// The newest version of State that this program understands.
@@ -32,6 +34,8 @@ const ROLLOUTS: u32 = 2;
 const GLOBALS: u32 = 4;
 /// The version whose tasks are judged by the check they were made with.
 const OWN_CHECKS: u32 = 5;
+/// The version that keeps an audit.
+pub const AUDITS: u32 = 5;
 
 /// Everything that is true, as of one revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +65,7 @@ pub struct State {
     identities: OrdMap<Subject, Arc<Identity>>,
     /// Nodes whose identity was revoked: they may come back with another key.
     pardoned: OrdSet<NodeId>,
+    audit: Audit,
     // Indexes, derived from the tables above.
     by_service: OrdMap<(ServiceKey, Slot, TaskId), ()>,
     by_node: OrdMap<(NodeId, TaskId), ()>,
@@ -96,6 +101,7 @@ impl State {
             tokens: OrdMap::new(),
             identities: OrdMap::new(),
             pardoned: OrdSet::new(),
+            audit: Audit::default(),
             by_service: OrdMap::new(),
             by_node: OrdMap::new(),
             by_address: OrdMap::new(),
@@ -256,6 +262,10 @@ impl State {
     /// Somebody who joined.
     pub fn identity(&self, subject: &Subject) -> Option<&Arc<Identity>> {
         self.identities.get(subject)
+    }
+    /// Who did what.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
     /// Events, oldest first.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = &Arc<Event>> {

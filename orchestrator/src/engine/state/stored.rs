@@ -9,9 +9,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::State;
+use super::audit::Audit;
 use super::clients::Clients;
 use crate::engine::model::{
-    Authority, Blob, Event, Identity, Node, Project, Ranges, Service, Task, Token, Usage, Volume, VolumeKey,
+    Authority, Blob, Event, Identity, Node, Project, Ranges, Service, Task, Token, Usage, Volume, VolumeKey, is_default,
 };
 
 /// The tables.
@@ -46,6 +47,9 @@ pub(super) struct StoredState {
     identities: OrdMap<Subject, Arc<Identity>>,
     #[serde(default, skip_serializing_if = "OrdSet::is_empty")]
     pardoned: OrdSet<NodeId>,
+    // Since version 5.
+    #[serde(default, skip_serializing_if = "is_default")]
+    audit: Audit,
 }
 
 /// A State without events is written as it was before they were counted.
@@ -78,6 +82,7 @@ impl From<State> for StoredState {
             tokens: s.tokens,
             identities: s.identities,
             pardoned: s.pardoned,
+            audit: s.audit,
         }
     }
 }
@@ -119,6 +124,7 @@ impl From<StoredState> for State {
             tokens: s.tokens,
             identities: s.identities,
             pardoned: s.pardoned,
+            audit: s.audit,
             by_service,
             by_node,
             by_address,

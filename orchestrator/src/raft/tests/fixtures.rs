@@ -47,8 +47,11 @@ fn entry(name: &str, payload: EntryPayload<crate::raft::TypeConfig>) -> Fixture 
 }
 
 fn command(name: &str, command: crate::engine::Command) -> Fixture {
-    let version = command.version();
-    let proposed = Proposed { request: Some(REQUEST), command };
+    proposed(name, Proposed { request: Some(REQUEST), by: None, command })
+}
+
+fn proposed(name: &str, proposed: Proposed) -> Fixture {
+    let version = proposed.version();
     let encoded = Encoded(codec::encode_body(&proposed).unwrap().into());
     let batch = Batch { version, at: Time(1_000), wall: Wall(1_700_000_000_000), commands: vec![encoded] };
     Fixture {
@@ -92,26 +95,34 @@ fn vote() -> Fixture {
 fn fixtures() -> Vec<Fixture> {
     let mut used = State::empty();
     for (_, command) in sample::every_command() {
-        apply(&mut used, &Stamped { at: Time(1_000), wall: Wall(2_000), request: Some(REQUEST), command });
+        apply(&mut used, &Stamped { at: Time(1_000), wall: Wall(2_000), request: Some(REQUEST), by: None, command });
     }
     let mut updating = State::empty();
     for command in sample::history_with_a_rollout() {
-        apply(&mut updating, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
+        apply(&mut updating, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, by: None, command });
     }
     assert!(updating.services().any(|s| s.rollout.is_some()), "the fixture has what it is for");
     let mut global = State::empty();
     for command in sample::history_with_a_global_service() {
-        apply(&mut global, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
+        apply(&mut global, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, by: None, command });
     }
     assert!(global.tasks().any(|t| t.slot.0 == 1), "the fixture has what it is for");
     let mut joined = State::empty();
     for command in [sample::every_command().remove(0).1, crate::engine::Command::RaiseVersion { to: 3 }] {
-        apply(&mut joined, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
+        apply(&mut joined, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, by: None, command });
     }
     for (name, command) in sample::commands_of_version_3() {
-        let outcome = apply(&mut joined, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
+        let outcome =
+            apply(&mut joined, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, by: None, command });
         assert!(!matches!(outcome, crate::engine::Outcome::Rejected(_)), "{name}: {outcome:?}");
     }
+    let mut audited = State::empty();
+    for command in sample::history_with_an_audit() {
+        let by = Some(sample::asker());
+        apply(&mut audited, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, by, command });
+    }
+    let told: Vec<_> = audited.audit().after(0).map(|r| (r.call.as_str(), r.outcome.as_str())).collect();
+    assert_eq!(told, [("ApplyProject", "done"), ("FetchBlob", "given"), ("ScaleService", "refused")]);
     let batch = Batch {
         version: 1,
         at: Time(1_000),
@@ -128,6 +139,7 @@ fn fixtures() -> Vec<Fixture> {
         snapshot("updating-2", updating),
         snapshot("joined-3", joined),
         snapshot("global-4", global),
+        snapshot("audited-5", audited),
     ];
     let commands = sample::every_command()
         .into_iter()
@@ -135,6 +147,14 @@ fn fixtures() -> Vec<Fixture> {
         .chain(sample::commands_of_version_3())
         .chain(sample::commands_of_version_4());
     all.extend(commands.map(|(name, c)| command(name, c)));
+    for (name, c) in sample::commands_of_version_5() {
+        all.push(command(name, c));
+    }
+    let (_, scale) = sample::every_command().swap_remove(6);
+    all.push(proposed(
+        "scale-service-by-5",
+        Proposed { request: Some(REQUEST), by: Some(sample::asker()), command: scale },
+    ));
     all
 }
 
@@ -167,12 +187,12 @@ fn what_was_written_is_still_read() {
 fn a_later_version_dates_nothing_anew() {
     let mut state = State::empty();
     for command in sample::history_with_a_rollout() {
-        apply(&mut state, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
+        apply(&mut state, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, by: None, command });
     }
     let tasks = |state: &State| state.tasks().cloned().collect::<Vec<_>>();
     let before = tasks(&state);
     let command = crate::engine::Command::RaiseVersion { to: 3 };
-    apply(&mut state, &Stamped { at: Time(9_000), wall: Wall(9_000), request: None, command });
+    apply(&mut state, &Stamped { at: Time(9_000), wall: Wall(9_000), request: None, by: None, command });
     assert_eq!((state.version(), tasks(&state)), (3, before));
 }
 
@@ -181,7 +201,7 @@ fn a_later_version_dates_nothing_anew() {
 fn events_are_counted_from_version_2_on() {
     let mut state = State::empty();
     let mut say = |command| {
-        apply(&mut state, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, command });
+        apply(&mut state, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, by: None, command });
         let bytes = codec::encode_body(&state).unwrap();
         let is_counted = bytes.windows(11).any(|w| w == b"events_made");
         (state.events_made(), is_counted)

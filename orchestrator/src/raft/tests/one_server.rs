@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proto::revision::{Time, Wall};
 
 use super::{in_time, leading, open_leading, refusal, sample, until};
+use crate::engine::{AUDITS, Command};
 use crate::raft::{Clock, ProposeError, RaftError, RaftHandle, RaftOptions, SnapshotRule};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,6 +181,28 @@ async fn snapshot_and_rest_of_the_log_give_the_same_state() {
     let raft = open_leading(often(dir.path())).await;
     assert_eq!(*raft.state().borrow().as_ref(), before);
     raft.propose(None, sample::command(1_000)).await.unwrap();
+    raft.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_audit_outlives_restarts_and_the_cutting_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let raft = open_leading(often(dir.path())).await;
+    let by = || sample::asker();
+    raft.propose_by(by(), None, sample::command(0)).await.unwrap();
+    assert_eq!(raft.state().borrow().audit().made(), 0, "an earlier version of State keeps none");
+    raft.propose(None, Command::RaiseVersion { to: AUDITS }).await.unwrap();
+    for n in 1..100 {
+        raft.propose_by(by(), None, sample::command(n)).await.unwrap();
+    }
+    until("the log is cut", || raft.metrics().purged.is_some_and(|index| index > 30)).await;
+    raft.shutdown().await.unwrap();
+    let raft = open_leading(often(dir.path())).await;
+    let state = raft.state().borrow().clone();
+    let numbers: Vec<u64> = state.audit().after(0).map(|record| record.number).collect();
+    assert_eq!(numbers, (1..100).collect::<Vec<u64>>());
+    let first = state.audit().after(0).next().cloned().unwrap();
+    assert_eq!((first.by.clone(), first.call.as_str()), (by(), "PutBlob"));
     raft.shutdown().await.unwrap();
 }
 

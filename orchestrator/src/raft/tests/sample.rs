@@ -13,7 +13,7 @@ use proto::spec::{BlobKind, ContainerSpec, ProjectSpec, ServiceMode, ServiceSpec
 use proto::task_state::{Health, Phase, TaskStatus};
 
 use crate::engine::command::Enrolling;
-use crate::engine::model::{Authority, Content, Grant, Ranges, Token, VolumeKey};
+use crate::engine::model::{Asker, AuditNote, Authority, Content, Grant, Ranges, Token, VolumeKey};
 use crate::engine::plan::{Change, Plan, Planned, Requires};
 use crate::engine::{Command, Outcome, Reason, State, Steer};
 
@@ -112,6 +112,45 @@ pub(super) fn commands_of_version_4() -> Vec<(&'static str, Command)> {
         ("put-project-4", put),
         ("apply-plan-4", Command::ApplyPlan { plan }),
     ]
+}
+
+/// What State version 5 brought, under the names of its fixtures.
+pub(super) fn commands_of_version_5() -> Vec<(&'static str, Command)> {
+    vec![
+        ("raise-version-5", Command::RaiseVersion { to: 5 }),
+        ("note-access-5", Command::NoteAccess { note: note(false) }),
+        ("note-refusal-5", Command::NoteAccess { note: note(true) }),
+    ]
+}
+
+/// A change, a secret that was given, and a change that was refused.
+pub(super) fn history_with_an_audit() -> Vec<Command> {
+    vec![
+        Command::Bootstrap { cluster: ClusterId(7), ranges: ranges() },
+        Command::RaiseVersion { to: 5 },
+        Command::RegisterNode { info: node() },
+        Command::PutProject { spec: Box::new(project()), expected_release: None, prune: false },
+        Command::NoteAccess { note: note(false) },
+        Command::ScaleService {
+            service: ServiceKey { service: "none".parse().expect("a name"), ..key() },
+            replicas: 2,
+        },
+    ]
+}
+
+/// Who asks for what is to be in the audit.
+pub(super) fn asker() -> Asker {
+    Asker { who: "operator/ada".to_owned(), from: "192.0.2.7:40001".to_owned() }
+}
+
+fn note(refused: bool) -> AuditNote {
+    AuditNote {
+        call: "FetchBlob".to_owned(),
+        project: "shop".to_owned(),
+        object: "secret/password".to_owned(),
+        detail: "to node 0000000000000001 for web.1".to_owned(),
+        refused,
+    }
 }
 
 /// A global service with a task on its node.

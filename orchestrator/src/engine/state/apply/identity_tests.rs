@@ -13,7 +13,7 @@ use crate::engine::{Command, Stamped, State, apply};
 const NODE: NodeId = NodeId(7);
 
 fn stamped(wall: u64, command: Command) -> Stamped {
-    Stamped { at: Time(wall), wall: Wall(wall), request: None, command }
+    Stamped { at: Time(wall), wall: Wall(wall), request: None, by: None, command }
 }
 
 /// A State of version 3, and all that was applied to it.

@@ -2,6 +2,7 @@
 //!
 //! One file per family of commands. Never starts anything.
 
+mod audit;
 mod conditions;
 mod identity;
 #[cfg(test)]
@@ -16,8 +17,8 @@ mod version;
 pub(crate) use plan::{address_free_at, has_free_address};
 pub(crate) use status::exit_words;
 
-use super::State;
 use super::clients::Recall;
+use super::{AUDITS, State};
 use crate::engine::command::{Command, Stamped};
 use crate::engine::model::Blob;
 use crate::engine::outcome::{Outcome, Rejection};
@@ -36,6 +37,9 @@ pub fn apply(state: &mut State, stamped: &Stamped) -> Outcome {
     state.wall = state.wall.max(stamped.wall);
     state.revision.0 += 1;
     let outcome = dispatch(state, &stamped.command);
+    if let Some(by) = stamped.by.as_ref().filter(|_| state.version >= AUDITS) {
+        audit::record(state, by, &stamped.command, &outcome);
+    }
     if let Some(request) = stamped.request {
         state.clients.remember(request, &outcome);
     }
@@ -90,6 +94,7 @@ fn dispatch(state: &mut State, command: &Command) -> Outcome {
         Command::RevokeToken { id } => identity::revoke_token(state, *id),
         Command::Enrol { token, hash, who, key } => identity::enrol(state, *token, hash, *who, key),
         Command::RevokeIdentity { subject } => identity::revoke(state, subject),
+        Command::NoteAccess { note } => audit::note(state, note),
     }
 }
 
