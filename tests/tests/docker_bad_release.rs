@@ -72,8 +72,11 @@ fn a_release_whose_check_fails_is_taken_back() {
 fn a_release_that_hangs_as_it_starts_is_taken_back() {
     let check = "    healthcheck: {test: [CMD, /shop, check], interval: 1s, timeout: 2s, retries: 100, \
                  start_interval: 500ms}\n";
-    let said = refused("hang", &format!("    entrypoint: [/bin/sleep, '1000']\n    stop_grace_period: 1s\n{check}"));
+    let hangs =
+        "    entrypoint: [/bin/sh, -c, 'echo waiting for the database; exec sleep 1000']\n    stop_grace_period: 1s\n";
+    let said = refused("hang", &format!("{hangs}{check}"));
     assert!(said.err.contains("not ready"), "the cause is told: {}", said.err);
+    assert!(said.err.contains("waiting for the database"), "its last words are told: {}", said.err);
 }
 
 /// The check alone changes: what serves is judged by its own, also while the new task is still forgiven.

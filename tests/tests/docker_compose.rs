@@ -74,6 +74,25 @@ fn dependants_start_after_a_job_has_completed() {
 }
 
 #[test]
+fn a_global_service_has_one_task_on_the_node_and_is_updated_like_any_other() {
+    let mut dev = Dev::start("global");
+    let manifest = |word: &str| {
+        let more = "    deploy: {mode: global, update_config: {monitor: 1s}}\n";
+        project("global", &[service("web", &format!("echo {word}; exec sleep 1000"), more)])
+    };
+    dev.apply(&manifest("one")).expect(0);
+    let first = dev.container("global/web.1");
+    assert_eq!(dev.containers("global").len(), 1);
+    let refused = dev.ctl(&["scale", "global/web=2"]).expect(1);
+    assert!(refused.err.contains("global"), "{}", refused.err);
+    dev.apply(&manifest("two")).expect(0);
+    until_true("the old container is gone", || dev.containers("global").len() == 1);
+    assert_ne!(dev.container("global/web.1"), first, "updated");
+    assert!(dev.ctl(&["logs", "global/web"]).expect(0).out.contains("two"), "and its log, to the end of what there is");
+    dev.down();
+}
+
+#[test]
 fn an_unhealthy_container_leaves_the_names_and_is_restarted() {
     let mut dev = Dev::start("sick");
     let more = "    deploy: {replicas: 2}\n    healthcheck:\n      test: [CMD, /bin/test, \"!\", -e, /sick]\n      \

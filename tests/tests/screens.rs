@@ -373,8 +373,8 @@ fn events() {
         screen.write("compose.yaml", &WEB.replace("replicas: 2", "replicas: 1"));
         assert_eq!(screen.ask("apply").await.1, 0);
         assert!(screen.engine.exit(screen.task("web", 1), 137), "it ran");
-        screen.until("why web.1", |said| said.contains("is ready on alpha")).await;
-        screen.watch("events web --watch", "task-exited").await;
+        screen.until("why web.1", |said| said.contains("is ready on alpha") && said.contains("(start 2)")).await;
+        screen.watch("events web --watch", "task-restarted").await;
         screen.show("events web").await;
     });
 }

@@ -72,7 +72,10 @@ pub fn run(session: &mut Session, args: &CheckArgs) -> Result<Exit, Failure> {
         Format::Table | Format::Wide => lines(&checked, &shown),
     };
     session.terminal.print(&text)?;
-    Ok(if checked.is_applyable() { Exit::Done } else { Exit::Refused })
+    let exit = if checked.is_applyable() { Exit::Done } else { Exit::Refused };
+    // The process ends now: to free all keys one by one would take longer than to write them.
+    std::mem::forget(checked);
+    Ok(exit)
 }
 
 fn report<'c>(checked: &'c Checked, shown: &[&'c Judged]) -> Report<'c> {

@@ -229,3 +229,21 @@ async fn a_large_file_is_judged_key_by_key() {
     assert_eq!(out.lines().last(), Some("big: 3502 keys, 3002 honoured, 500 refused: cannot be applied"));
     assert_eq!(out.lines().filter(|line| line.contains("unknown key")).count(), 500);
 }
+
+#[tokio::test]
+async fn a_manifest_wrong_all_over_is_told_up_to_a_bound() {
+    let unknown = |count: usize| {
+        let keys: String = (0..count).map(|n| format!("    key{n}: 1\n")).collect();
+        format!("name: shop\nservices:\n  web:\n    image: a\n{keys}")
+    };
+    let mut desk = desk(&[("compose.yaml", &unknown(1_000)), ("more.yaml", &unknown(1_001))]);
+    let (exit, out) = desk.ctl("check").await;
+    assert_eq!(exit, 1);
+    assert!(out.contains("services.web.key999\n"), "each has its path");
+    assert!(out.ends_with("shop: 1003 keys, 3 honoured, 1000 refused: cannot be applied\n"), "{out}");
+    let (exit, out) = desk.ctl("check more.yaml").await;
+    assert_eq!(exit, 1);
+    assert!(out.contains("more.yaml:1004:5"), "the last that is kept: {out}");
+    assert!(out.contains("1 more problem is not shown\n"), "{out}");
+    assert!(!out.contains("honoured"), "nothing is called good that was not judged: {out}");
+}

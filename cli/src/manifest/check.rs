@@ -50,7 +50,8 @@ pub struct Said {
 /// One key, or one thing that is wrong where no key is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
-    /// Such as `services.web.image`; empty when something outside of the manifest's keys is wrong, in an env file for instance.
+    /// Such as `services.web.image`; empty when something outside of the manifest's keys is wrong, in an env file for instance, and
+    /// when so much is wrong that keys are not told apart.
     pub path: String,
     /// Where it stands; line 0 when it is a file as a whole.
     pub at: Position,
@@ -86,10 +87,13 @@ impl Checked {
 /// Judges a manifest.
 pub fn check(options: &LoadOptions, sources: &dyn Sources) -> Checked {
     let mut cx = Context::new(sources);
-    cx.keep_all();
+    cx.judge_all();
     let assembled = assemble::assemble(options, &mut cx);
     if let Some(assembled) = &assembled {
         lower::lower(&assembled.root, &mut cx, assembled.name.as_ref());
+    }
+    if cx.has_left_out() {
+        return wrong_all_over(cx, assembled.and_then(|a| a.name));
     }
     let mut bench = Bench::new(cx.names());
     cx.take_record().into_iter().for_each(|(path, at)| bench.key(path, at));
@@ -102,6 +106,18 @@ pub fn check(options: &LoadOptions, sources: &dyn Sources) -> Checked {
     problems.into_iter().for_each(|problem| bench.problem(problem));
     let remarks = notices.into_iter().filter_map(|notice| bench.notice(notice)).collect();
     Checked { project: assembled.and_then(|a| a.name), keys: bench.rows(), remarks }
+}
+
+/// With more problems than are kept no key's verdict is certain: the problems that are kept, and how many there are besides.
+fn wrong_all_over(cx: Context<'_>, project: Option<ProjectName>) -> Checked {
+    let (problems, remarks) = cx.finish();
+    let keys = problems.into_iter().map(|p| Judged {
+        path: String::new(),
+        at: Position { file: p.path.into(), line: p.line, col: p.col },
+        verdict: Verdict::Refused,
+        said: vec![Said { text: p.message, hint: p.hint }],
+    });
+    Checked { project, keys: keys.collect(), remarks }
 }
 
 /// A place by which keys are sorted and found: the file's number, line and column.

@@ -8,6 +8,9 @@ use std::sync::Arc;
 /// Problems kept of one manifest; the rest is counted. More than this nobody reads at once.
 pub const PROBLEMS_KEPT: usize = 100;
 
+/// Problems up to which every key gets a verdict. Beyond, most of a manifest is not one, and only these are told.
+pub const PROBLEMS_JUDGED: usize = 1_000;
+
 /// A place in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {

@@ -10,6 +10,7 @@ use tonic::Status;
 
 use super::{Api, Flow};
 use crate::engine::model::Task;
+use crate::switchboard::Feed;
 
 /// Tasks whose logs one request may follow.
 const TASKS_MAX: usize = 100;
@@ -26,8 +27,8 @@ impl Api {
         for task in tasks {
             let source = format!("{}.{}", task.service, task.slot);
             let opened = self.switchboard.open_log(task.node, task.id.0, query).await;
-            let chunks = opened.map_err(|e| Status::unavailable(e.to_string()))?;
-            tokio::spawn(forward(source, chunks, sender.clone()));
+            let feed = opened.map_err(|e| Status::unavailable(e.to_string()))?;
+            tokio::spawn(forward(source, feed, sender.clone()));
         }
         Ok(Box::pin(ReceiverStream::new(receiver)))
     }
@@ -50,12 +51,8 @@ impl Api {
     }
 }
 
-async fn forward(
-    source: String,
-    mut chunks: mpsc::Receiver<crate::switchboard::Pushed>,
-    sender: mpsc::Sender<Result<v1::LogChunk, Status>>,
-) {
-    while let Some(pushed) = chunks.recv().await {
+async fn forward(source: String, mut feed: Feed, sender: mpsc::Sender<Result<v1::LogChunk, Status>>) {
+    while let Some(pushed) = feed.next().await {
         let message = match pushed {
             Ok(chunk) => Ok(v1::LogChunk { source: source.clone(), ..chunk }),
             Err(problem) => Err(Status::unavailable(format!("{source}: {problem}"))),

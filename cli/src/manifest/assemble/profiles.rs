@@ -66,7 +66,7 @@ fn is_name(text: &str) -> bool {
 
 fn say(cx: &mut Context<'_>, left_out: &[(String, Mark, Vec<String>)], services_at: Mark, is_all: bool) {
     let Some((_, first, _)) = left_out.first() else { return };
-    if cx.keeps_all() && !is_all {
+    if cx.judges_all() && !is_all {
         for (name, at, profiles) in left_out {
             cx.understood(format!("services.{}", shorten(name)), *at);
             let profiles = profiles.join("` nor `");

@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub use super::fields::{Field, Fields};
 
 use super::super::interpolate::Variables;
-use super::super::problem::{Notice, PROBLEMS_KEPT, Problem};
+use super::super::problem::{Notice, PROBLEMS_JUDGED, PROBLEMS_KEPT, Problem};
 use super::super::suggest::nearest;
 use super::super::tree::{Entry, Fault, Mark, Node, Scalar, ScalarKind, Value, shorten};
 use super::super::{Sources, dotenv, words};
@@ -40,6 +40,7 @@ pub struct Context<'a> {
     problems: BTreeSet<(u16, Problem)>,
     problems_kept: usize,
     problems_left_out: usize,
+    judges_all: bool,
     silenced: BTreeSet<Mark>,
     notices: BTreeSet<(u16, Notice)>,
     record: Record,
@@ -63,6 +64,7 @@ impl<'a> Context<'a> {
             problems: BTreeSet::new(),
             problems_kept: PROBLEMS_KEPT,
             problems_left_out: 0,
+            judges_all: false,
             silenced: BTreeSet::new(),
             notices: BTreeSet::new(),
             record: Record::default(),
@@ -70,14 +72,20 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Keeps all problems: for a verdict of every key.
-    pub fn keep_all(&mut self) {
-        self.problems_kept = usize::MAX;
+    /// Records every key and keeps many problems: for a verdict of every key.
+    pub fn judge_all(&mut self) {
+        self.problems_kept = PROBLEMS_JUDGED;
+        self.judges_all = true;
     }
 
     /// Whether a verdict of every key is wanted.
-    pub fn keeps_all(&self) -> bool {
-        self.problems_kept == usize::MAX
+    pub fn judges_all(&self) -> bool {
+        self.judges_all
+    }
+
+    /// Whether there are more problems than are kept.
+    pub fn has_left_out(&self) -> bool {
+        self.problems_left_out > 0
     }
 
     /// Takes one more file and returns its number for marks.
@@ -203,7 +211,10 @@ impl<'a> Context<'a> {
         let notices = self.notices.into_iter().map(|(_, notice)| notice).collect();
         let mut problems: Vec<Problem> = self.problems.into_iter().map(|(_, problem)| problem).collect();
         if self.problems_left_out > 0 {
-            let message = format!("{} more problems are not shown", self.problems_left_out);
+            let message = match self.problems_left_out {
+                1 => "1 more problem is not shown".to_owned(),
+                more => format!("{more} more problems are not shown"),
+            };
             problems.push(Problem { path: name.to_string(), line: 0, col: 0, message, hint: None });
         }
         (problems, notices)
