@@ -46,8 +46,8 @@ pub struct Args {
     /// A label of this node, for placement; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     pub labels: Vec<(String, String)>,
-    /// What containers on this node may ask for, separated by commas: privileged, devices, capabilities, security-opt,
-    /// engine-socket, host-pid, host-ipc, host-uts, host-userns, host-cgroup; by default nothing
+    /// What containers on this node may ask for, separated by commas: privileged, devices, capabilities, net-raw,
+    /// security-opt, host-paths, engine-socket, host-pid, host-ipc, host-uts, host-userns, host-cgroup; by default nothing
     #[arg(long, value_name = "WORDS", env = "WHERRY_ALLOW", value_delimiter = ',')]
     pub allow: Vec<Permission>,
 }

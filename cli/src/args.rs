@@ -167,7 +167,7 @@ pub struct DevArgs {
     #[arg(long, value_name = "CIDR")]
     pub range: Option<String>,
     /// What containers may ask for beyond the ordinary, separated by commas: privileged, devices, capabilities,
-    /// security-opt, engine-socket, host-pid, host-ipc, host-uts, host-userns, host-cgroup
+    /// net-raw, security-opt, engine-socket, host-pid, host-ipc, host-uts, host-userns, host-cgroup; host-paths it has
     #[arg(long, value_name = "WORDS", env = "WHERRY_ALLOW", value_delimiter = ',', hide_env_values = true)]
     pub allow: Vec<Permission>,
     /// A label of its node, for placement; may be repeated

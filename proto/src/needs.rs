@@ -10,8 +10,8 @@ use std::str::FromStr;
 
 use crate::spec::{ContainerSpec, Isolation, Mount, MountSource, Namespace};
 
-/// Docker's default set of capabilities: asking for one of these asks for nothing.
-const DEFAULT_CAPABILITIES: [&str; 14] = [
+/// What a container has without asking: Docker's default set but NET_RAW, with which it could speak as its neighbours.
+const DEFAULT_CAPABILITIES: [&str; 13] = [
     "AUDIT_WRITE",
     "CHOWN",
     "DAC_OVERRIDE",
@@ -20,13 +20,15 @@ const DEFAULT_CAPABILITIES: [&str; 14] = [
     "KILL",
     "MKNOD",
     "NET_BIND_SERVICE",
-    "NET_RAW",
     "SETFCAP",
     "SETGID",
     "SETPCAP",
     "SETUID",
     "SYS_CHROOT",
 ];
+
+/// Lets a process write packets of any kind and sender, ARP too: dropped unless it is asked for and allowed.
+pub const NET_RAW: &str = "NET_RAW";
 
 /// Sockets by which a container could have any other container made, a privileged one too.
 const ENGINE_SOCKETS: [&str; 4] = [
@@ -45,8 +47,12 @@ pub enum Permission {
     Devices,
     /// `cap_add` beyond Docker's default set.
     Capabilities,
+    /// `cap_add: [NET_RAW]`; `Capabilities` allows it, too.
+    NetRaw,
     /// `security_opt` that may take protection away.
     SecurityOpt,
+    /// A mount of any path of the host.
+    HostPaths,
     /// A mount by which the engine's socket can be reached.
     EngineSocket,
     /// `pid: host`.
@@ -84,8 +90,10 @@ pub enum Lack {
 /// What a node with these features lacks for a container; `None`: nothing. `sockets`: further ones of its engine.
 pub fn lack(container: &ContainerSpec, features: &BTreeSet<String>, sockets: &[&str]) -> Option<Lack> {
     let has = |feature: &str| features.contains(feature);
-    let denied: Vec<_> =
-        asks(container, sockets).into_iter().filter(|(permission, _)| !has(permission.feature())).collect();
+    let allows = |permission: Permission| {
+        has(permission.feature()) || permission == Permission::NetRaw && has(Permission::Capabilities.feature())
+    };
+    let denied: Vec<_> = asks(container, sockets).into_iter().filter(|(permission, _)| !allows(*permission)).collect();
     if !denied.is_empty() {
         return Some(Lack::Permission(denied));
     }
@@ -99,10 +107,13 @@ pub fn asks(container: &ContainerSpec, sockets: &[&str]) -> Vec<(Permission, Str
         isolation(&container.isolation, &mut asks);
     }
     for mount in &container.mounts {
-        if let MountSource::Bind { path, .. } = &mount.source
-            && reaches_a_socket(path, sockets)
-        {
+        let MountSource::Bind { path, .. } = &mount.source else { continue };
+        if reaches_a_socket(path, sockets) {
             asks.push((Permission::EngineSocket, format!("the host path {path}, by which the engine can be told")));
+        }
+        // Who may mount the socket itself need not be allowed every other path.
+        if !is_a_socket(path, sockets) {
+            asks.push((Permission::HostPaths, format!("the host path {path}")));
         }
     }
     asks
@@ -114,6 +125,10 @@ fn isolation(isolation: &Isolation, asks: &mut Vec<(Permission, String)>) {
     }
     let beyond: Vec<&str> =
         isolation.cap_add.iter().map(String::as_str).filter(|c| !DEFAULT_CAPABILITIES.contains(c)).collect();
+    let (raw, beyond): (Vec<&str>, Vec<&str>) = beyond.into_iter().partition(|c| *c == NET_RAW);
+    if !raw.is_empty() {
+        asks.push((Permission::NetRaw, "cap_add NET_RAW".to_owned()));
+    }
     if !beyond.is_empty() {
         asks.push((Permission::Capabilities, format!("cap_add {}", beyond.join(", "))));
     }
@@ -147,6 +162,12 @@ fn may_weaken(option: &str) -> bool {
         "label" => !value.starts_with("level:"),
         _ => true,
     }
+}
+
+/// Whether the path is that of an engine's socket.
+fn is_a_socket(path: &str, sockets: &[&str]) -> bool {
+    let path = plain(path);
+    ENGINE_SOCKETS.iter().chain(sockets).any(|socket| *socket == path)
 }
 
 /// Whether a socket of an engine is at the path or below it.
@@ -209,11 +230,13 @@ fn has_later_keys(c: &ContainerSpec) -> bool {
 
 impl Permission {
     /// All of them, in the order of their words in help and documents.
-    pub const ALL: [Permission; 10] = [
+    pub const ALL: [Permission; 12] = [
         Permission::Privileged,
         Permission::Devices,
         Permission::Capabilities,
+        Permission::NetRaw,
         Permission::SecurityOpt,
+        Permission::HostPaths,
         Permission::EngineSocket,
         Permission::HostPid,
         Permission::HostIpc,
@@ -234,6 +257,8 @@ impl Permission {
             Permission::Privileged => "allow.privileged",
             Permission::Devices => "allow.devices",
             Permission::Capabilities => "allow.capabilities",
+            Permission::NetRaw => "allow.net-raw",
+            Permission::HostPaths => "allow.host-paths",
             Permission::SecurityOpt => "allow.security-opt",
             Permission::EngineSocket => "allow.engine-socket",
             Permission::HostPid => "allow.host-pid",
@@ -325,7 +350,6 @@ mod tests {
     #[test]
     fn an_ordinary_container_needs_nothing() {
         assert_eq!(lack(&ContainerSpec::default(), &BTreeSet::new(), &[]), None);
-        assert_eq!(lack(&bound("/srv/data"), &BTreeSet::new(), &[]), None);
     }
 
     #[test]
@@ -343,6 +367,8 @@ mod tests {
             (isolated(|i| i.uts = Namespace::Host), Permission::HostUts),
             (isolated(|i| i.userns = Namespace::Host), Permission::HostUserns),
             (isolated(|i| i.cgroup = Namespace::Host), Permission::HostCgroup),
+            (isolated(|i| i.cap_add.extend(["NET_RAW".to_owned()])), Permission::NetRaw),
+            (bound("/srv/data"), Permission::HostPaths),
             (bound("/var/run/docker.sock"), Permission::EngineSocket),
         ] {
             assert_eq!(permissions(&container), [permission]);
@@ -354,11 +380,22 @@ mod tests {
     }
 
     #[test]
+    fn who_allows_all_capabilities_allows_net_raw() {
+        let container = isolated(|i| i.cap_add.extend(["NET_RAW".to_owned(), "NET_ADMIN".to_owned()]));
+        assert_eq!(permissions(&container), [Permission::NetRaw, Permission::Capabilities]);
+        assert_eq!(lack(&container, &features(&["container-keys", "allow.capabilities"]), &[]), None);
+        let denied = lack(&container, &features(&["container-keys", "allow.net-raw"]), &[]).expect("one is missing");
+        assert!(denied.to_string().ends_with("with --allow capabilities"), "{denied}");
+    }
+
+    #[test]
     fn security_options_are_judged_by_what_they_may_take_away() {
         let asks = |option: &str| permissions(&isolated(|i| i.security_opt = vec![option.to_owned()])).len();
         for harmless in [
             "no-new-privileges",
             "no-new-privileges:true",
+            // It gives back what every container of Docker has, inside of it.
+            "no-new-privileges:false",
             "apparmor=docker-default",
             "seccomp=builtin",
             "label=level:s0",
@@ -390,7 +427,7 @@ mod tests {
     #[test]
     fn what_the_default_set_has_and_what_is_dropped_asks_for_nothing() {
         let container = isolated(|i| {
-            i.cap_add.extend(["NET_RAW".to_owned(), "CHOWN".to_owned()]);
+            i.cap_add.extend(["KILL".to_owned(), "CHOWN".to_owned()]);
             i.cap_drop.extend(["ALL".to_owned()]);
             i.pid = Namespace::Private;
             i.ipc = Namespace::Shareable;
@@ -400,22 +437,18 @@ mod tests {
 
     #[test]
     fn the_engines_socket_is_found_by_any_spelling_of_a_way_to_it() {
-        for path in [
-            "/run/docker.sock",
-            "/var/run/docker.sock",
-            "/run",
-            "/",
-            "/run/",
-            "/srv/../run/./docker.sock",
-            "//run",
-            "/run/containerd",
-        ] {
+        for path in ["/run/docker.sock", "/var/run/docker.sock", "/srv/../run/./docker.sock", "//run/docker.sock"] {
             assert_eq!(permissions(&bound(path)), [Permission::EngineSocket], "{path}");
         }
-        let own = |path: &str| asks(&bound(path), &["/srv/engine/docker.sock"]).len();
-        assert_eq!((own("/srv/engine/docker.sock"), own("/srv"), own("/srv/data")), (1, 1, 0), "its own is known, too");
-        for path in ["/runner", "/run/docker", "/run/user", "/var/lib", "/srv/run/docker.sock"] {
-            assert_eq!(permissions(&bound(path)), [], "{path}");
+        // More than the socket is more than that permission.
+        for path in ["/run", "/", "/run/", "//run", "/run/containerd"] {
+            assert_eq!(permissions(&bound(path)), [Permission::EngineSocket, Permission::HostPaths], "{path}");
+        }
+        let own = |path: &str| asks(&bound(path), &["/srv/engine/docker.sock"]).iter().map(|a| a.0).collect::<Vec<_>>();
+        assert_eq!(own("/srv/engine/docker.sock"), [Permission::EngineSocket], "its own is known, too");
+        assert_eq!(own("/srv"), [Permission::EngineSocket, Permission::HostPaths]);
+        for path in ["/runner", "/run/docker", "/run/user", "/var/lib", "/srv/run/docker.sock", "/srv/data"] {
+            assert_eq!(permissions(&bound(path)), [Permission::HostPaths], "{path}");
         }
     }
 

@@ -92,7 +92,7 @@ async fn the_network_is_ours_alone() {
 
 #[tokio::test]
 async fn inside_a_container() {
-    let lab = Lab::new().await;
+    let lab = Lab::with_host_paths().await;
     let secret = lab.dir.path().join("secret");
     std::fs::write(&secret, "hush").unwrap();
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o440)).unwrap();
@@ -351,7 +351,7 @@ async fn a_volume_that_another_cluster_holds_is_refused_until_it_is_free() {
 
 #[tokio::test]
 async fn what_is_missing_is_named() {
-    let lab = Lab::new().await;
+    let lab = Lab::with_host_paths().await;
     let error = async |change: fn(&mut ContainerSpec)| {
         let mut spec = (*lab.request(1, &SLEEP).assignment.container).clone();
         change(&mut spec);

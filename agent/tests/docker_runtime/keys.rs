@@ -107,7 +107,7 @@ async fn what_opens_the_host_needs_the_nodes_permission() {
     let mut container = (*lab.request(4, &SLEEP).assignment.container).clone();
     container.mounts = vec![Mount { source: socket, target: "/engine.sock".to_owned(), read_only: true }];
     container.isolation = Isolation {
-        cap_add: words(&["NET_ADMIN"]).into_iter().collect(),
+        cap_add: words(&["NET_ADMIN", "NET_RAW"]).into_iter().collect(),
         security_opt: words(&["seccomp=unconfined", "systempaths=unconfined"]),
         devices: vec![Device { source: "/dev/null".into(), target: "/dev/void".into(), permissions: "rw".into() }],
         device_cgroup_rules: words(&["c 1:5 r"]),
@@ -118,7 +118,7 @@ async fn what_opens_the_host_needs_the_nodes_permission() {
     let request = lab.request_for(4, container, vec![lab.address(44)]);
     let denied = lab.runtime.create(&request).await.unwrap_err();
     assert!(matches!(denied, RuntimeError::Lacking { .. }), "{denied}");
-    let words = "--allow devices,capabilities,security-opt,engine-socket,host-pid,host-uts";
+    let words = "--allow devices,capabilities,net-raw,security-opt,engine-socket,host-pid,host-uts";
     assert!(denied.to_string().ends_with(words), "{denied}");
 
     let id = open.create(&request).await.unwrap().id;
@@ -137,6 +137,32 @@ async fn what_opens_the_host_needs_the_nodes_permission() {
     ] {
         assert_eq!(lab.exec(&id, script).await.1.trim(), expect, "{script}");
     }
+}
+
+/// As the kernel tells it: the thirteen capabilities, and nothing to be gained by a program of root's.
+#[tokio::test]
+async fn an_ordinary_container_has_less_than_dockers_own() {
+    let lab = Lab::new().await;
+    let id = lab.run(&lab.request(12, &SLEEP)).await;
+    let plain = docker(&["run", "--rm", &lab.image, "awk", "/^CapBnd/ {print $2}", "/proc/self/status"]);
+    assert_eq!(plain, "00000000a80425fb", "Docker's own set is what it was");
+    for (script, expect) in [
+        ("awk '/^CapBnd/ {print $2}' /proc/1/status", "00000000a80405fb"),
+        ("awk '/^NoNewPrivs/ {print $2}' /proc/1/status", "1"),
+    ] {
+        assert_eq!(lab.exec(&id, script).await.1.trim(), expect, "{script}");
+    }
+    let mut container = (*lab.request(13, &SLEEP).assignment.container).clone();
+    container.isolation.security_opt = words(&["no-new-privileges:false"]);
+    let id = lab.run(&lab.request_for(13, container.clone(), vec![lab.address(93)])).await;
+    assert_eq!(lab.exec(&id, "awk '/^NoNewPrivs/ {print $2}' /proc/1/status").await.1.trim(), "0");
+    let dir = lab.dir.path().join("of-the-host");
+    let path = dir.display().to_string();
+    let source = MountSource::Bind { path: path.clone(), create: true, propagation: None };
+    container.mounts = vec![Mount { source, target: "/host".to_owned(), read_only: true }];
+    let denied = lab.runtime.create(&lab.request_for(14, container, vec![lab.address(94)])).await.unwrap_err();
+    assert!(denied.to_string().contains(&format!("the host path {path}, which the node does not allow")), "{denied}");
+    assert!(!dir.exists(), "the engine was not asked");
 }
 
 #[tokio::test]

@@ -63,6 +63,13 @@ pub async fn build(runtime: &DockerRuntime, context: &Path, tag: &str) -> Result
 }
 
 impl Lab {
+    /// On a node whose paths may be mounted.
+    pub async fn with_host_paths() -> Lab {
+        let mut lab = Lab::new().await;
+        lab.runtime = DockerRuntime::allowing(DEFAULT_ENDPOINT, [proto::needs::Permission::HostPaths].into());
+        lab
+    }
+
     /// With image and network.
     pub async fn new() -> Lab {
         let mut seed = [0_u8; 8];

@@ -99,9 +99,15 @@ fn agent_config(config: &DevConfig) -> agent::Config {
         door: agent::session::Door::Unix(config.agents_socket()),
         docker: config.docker.clone(),
         labels: config.labels.clone(),
-        allow: config.allow.clone(),
+        allow: allowed(config),
         pulse: agent::pulse::Pulse::default(),
     }
+}
+
+/// Who runs a dev cluster runs Docker, and is root by that: the paths of its host are its own, and manifests that are
+/// worked on mount them.
+fn allowed(config: &DevConfig) -> BTreeSet<Permission> {
+    config.allow.iter().copied().chain([Permission::HostPaths]).collect()
 }
 
 // === impl Agent ===

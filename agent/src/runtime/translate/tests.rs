@@ -80,7 +80,10 @@ fn nothing_opens_the_host_unless_it_is_said_and_restarts_are_ours() {
     check(|_| (), "/HostConfig/RestartPolicy/Name", "no".into());
     check(|_| (), "/HostConfig/AutoRemove", false.into());
     check(|_| (), "/Healthcheck/Test", serde_json::json!(["NONE"]));
-    for absent in ["CapAdd", "SecurityOpt", "Devices", "PidMode", "IpcMode", "UsernsMode", "LogConfig", "Dns"] {
+    // Two things are said for every container: less than the engine gives.
+    check(|_| (), "/HostConfig/CapDrop", serde_json::json!(["NET_RAW"]));
+    check(|_| (), "/HostConfig/SecurityOpt", serde_json::json!(["no-new-privileges"]));
+    for absent in ["CapAdd", "Devices", "PidMode", "IpcMode", "UsernsMode", "LogConfig", "Dns"] {
         check(|_| (), &format!("/HostConfig/{absent}"), serde_json::Value::Null);
     }
 }
@@ -201,6 +204,12 @@ fn mounted(source: MountSource, read_only: bool) -> CreateRequest {
     request
 }
 
+/// A node whose paths may be mounted.
+fn paths() -> Facts {
+    let features = abilities::features(&[proto::needs::Permission::HostPaths].into(), "1.41");
+    Facts { features, ..Facts::default() }
+}
+
 #[test]
 fn mounts() {
     let volume = |name: &str| MountSource::Volume { name: name.to_owned(), nocopy: false, subpath: None };
@@ -225,8 +234,8 @@ fn mounts() {
         ),
     ] {
         let request = mounted(source, read_only);
-        assert_eq!(sent(&request, &Facts::default(), "/HostConfig/Mounts/0"), json(expect));
-        assert_eq!(sent(&request, &Facts::default(), "/HostConfig/Binds"), serde_json::Value::Null);
+        assert_eq!(sent(&request, &paths(), "/HostConfig/Mounts/0"), json(expect));
+        assert_eq!(sent(&request, &paths(), "/HostConfig/Binds"), serde_json::Value::Null);
     }
 }
 
@@ -234,8 +243,8 @@ fn mounts() {
 fn a_directory_to_be_made_goes_the_older_way() {
     for (read_only, expect) in [(false, "/h:/data:rw"), (true, "/h:/data:ro")] {
         let request = mounted(MountSource::Bind { path: "/h".to_owned(), create: true, propagation: None }, read_only);
-        assert_eq!(sent(&request, &Facts::default(), "/HostConfig/Binds"), serde_json::json!([expect]));
-        let targets = sent(&request, &Facts::default(), "/HostConfig/Mounts/0/Target");
+        assert_eq!(sent(&request, &paths(), "/HostConfig/Binds"), serde_json::json!([expect]));
+        let targets = sent(&request, &paths(), "/HostConfig/Mounts/0/Target");
         assert_eq!(targets, RESOLV_CONF, "only the resolver is left");
     }
 }
@@ -289,7 +298,7 @@ fn files_and_resolver_are_read_only() {
 fn the_users_own_resolver_wins() {
     let source = MountSource::Bind { path: "/mine".to_owned(), create: false, propagation: None };
     let mounts = vec![Mount { source, target: RESOLV_CONF.to_owned(), read_only: false }];
-    let made = body(ContainerSpec { mounts, ..spec() });
+    let made = create_body(&request(ContainerSpec { mounts, ..spec() }), &paths()).unwrap();
     let mounts = made.host_config.unwrap().mounts.unwrap();
     assert_eq!(mounts.len(), 1);
     assert_eq!(mounts[0].source.as_deref(), Some("/mine"));

@@ -114,6 +114,36 @@ fn isolation() {
 }
 
 #[test]
+fn what_every_container_is_kept_from_unless_it_says_otherwise() {
+    let of = |container: ContainerSpec, facts: &Facts| {
+        let host = create_body(&request(container), facts).unwrap().host_config.unwrap();
+        (host.cap_drop.unwrap_or_default(), host.security_opt.unwrap_or_default())
+    };
+    let strings = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+    let closed = Facts::default();
+    let expect = |drop: &[&str], options: &[&str]| (strings(drop), strings(options));
+    assert_eq!(of(spec(), &closed), expect(&["NET_RAW"], &["no-new-privileges"]));
+    // Beside what it says itself.
+    let facts = open();
+    let own = isolated(|i| {
+        i.cap_drop.extend(strings(&["CHOWN"]));
+        i.security_opt = strings(&["label=level:s0"]);
+    });
+    assert_eq!(of(own, &facts), expect(&["CHOWN", "NET_RAW"], &["label=level:s0", "no-new-privileges"]));
+    for said in ["no-new-privileges:false", "no-new-privileges=true", "no-new-privileges"] {
+        let own = isolated(|i| i.security_opt = strings(&[said]));
+        assert_eq!(of(own, &facts), expect(&["NET_RAW"], &[said]), "once");
+    }
+    for named in ["NET_RAW", "ALL"] {
+        let added = isolated(|i| i.cap_add.extend(strings(&[named])));
+        assert_eq!(of(added, &facts), expect(&[], &["no-new-privileges"]), "{named} is given");
+        let dropped = isolated(|i| i.cap_drop.extend(strings(&[named])));
+        assert_eq!(of(dropped, &facts), expect(&[named], &["no-new-privileges"]), "{named} is dropped once");
+    }
+    assert_eq!(of(isolated(|i| i.privileged = true), &facts), expect(&[], &[]), "it has all there is");
+}
+
+#[test]
 fn what_the_node_does_not_allow_is_not_asked_of_the_engine() {
     let container = isolated(|i| i.privileged = true);
     let features = abilities::features(&Default::default(), "1.41");
@@ -123,8 +153,14 @@ fn what_the_node_does_not_allow_is_not_asked_of_the_engine() {
 
     let source = MountSource::Bind { path: "/srv/engine.sock".to_owned(), create: true, propagation: None };
     let own = mounted(source, true);
-    assert!(create_body(&own, &closed).is_ok());
-    let there = Facts { engine_socket: "/srv/engine.sock".to_owned(), ..closed };
+    let denied = create_body(&own, &closed).unwrap_err().to_string();
+    assert!(
+        denied.starts_with("it asks for the host path /srv/engine.sock, which the node does not allow"),
+        "{denied}"
+    );
+    let paths = paths();
+    assert!(create_body(&own, &paths).is_ok());
+    let there = Facts { engine_socket: "/srv/engine.sock".to_owned(), ..paths };
     assert!(matches!(create_body(&own, &there), Err(RuntimeError::Lacking { .. })), "the engine's own socket");
     assert!(features.contains(Ability::ContainerKeys.feature()));
 }
