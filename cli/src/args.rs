@@ -99,6 +99,9 @@ pub enum Command {
     /// Revoke a node's certificate
     #[command(after_help = NODE_HELP)]
     Node(NodeArgs),
+    /// Make this host the first of a cluster, or the next
+    #[command(name = "cluster", after_help = CLUSTER_HELP)]
+    Hosts(ClusterArgs),
     /// Add, choose, list and remove clusters on other hosts
     #[command(after_help = CONTEXT_HELP)]
     Context(ContextArgs),
@@ -779,6 +782,69 @@ pub struct NodeRevokeArgs {
     pub node: String,
 }
 
+/// `ctl cluster`.
+#[derive(Debug, ClapArgs)]
+#[command(arg_required_else_help = true)]
+pub struct ClusterArgs {
+    /// What this host becomes.
+    #[command(subcommand)]
+    pub command: ClusterCommand,
+}
+
+/// Under `ctl cluster`.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Start a server and an agent here; print the line that the next host pastes
+    Init(ClusterInitArgs),
+    /// Start an agent here that joins by a token
+    Join(ClusterJoinArgs),
+}
+
+/// How a host's programs are run.
+#[derive(Debug, ClapArgs)]
+pub struct HostArgs {
+    /// Keep all of it below this directory and start plain processes, also where systemd runs
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// The Docker Engine [default: unix:///var/run/docker.sock]
+    #[arg(long, value_name = "URL", env = "DOCKER_HOST", hide_env_values = true)]
+    pub docker: Option<String>,
+    /// What containers on this host may ask for, as of `agent`
+    #[arg(long, value_name = "WORDS", env = "WHERRY_ALLOW", value_delimiter = ',', hide_env_values = true)]
+    pub allow: Vec<Permission>,
+    /// A label of this node, for placement; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub labels: Vec<(String, String)>,
+}
+
+/// `ctl cluster init`.
+#[derive(Debug, ClapArgs)]
+pub struct ClusterInitArgs {
+    /// The address that other hosts reach this one by [default: that of the way out]
+    #[arg(long, value_name = "IP", env = "WHERRY_LISTEN", hide_env_values = true)]
+    pub listen: Option<std::net::IpAddr>,
+    /// How many hosts may join by the line that is printed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub uses: u32,
+    /// How it is run.
+    #[command(flatten)]
+    pub host: HostArgs,
+}
+
+/// `ctl cluster join`.
+#[derive(Debug, ClapArgs)]
+pub struct ClusterJoinArgs {
+    /// Servers, HOST or HOST:PORT, separated by commas
+    #[arg(required = true, value_name = "SERVER", value_delimiter = ',')]
+    pub servers: Vec<String>,
+    /// File with the join token [default: the variable WHERRY_TOKEN]
+    #[arg(long, value_name = "FILE", env = "WHERRY_TOKEN_FILE", hide_env_values = true)]
+    pub token_file: Option<PathBuf>,
+    /// How it is run.
+    #[command(flatten)]
+    pub host: HostArgs,
+}
+
 /// `ctl context`.
 #[derive(Debug, ClapArgs)]
 #[command(arg_required_else_help = true)]
@@ -1041,6 +1107,17 @@ EXAMPLES
 
 Names of services, slots, projects and nodes come from the cluster that the
 words on the line lead to; without an answer there are none.";
+
+const CLUSTER_HELP: &str = "\
+EXAMPLES
+  wherry cluster init                   on the first host; prints the line for
+                                        the next
+  wherry cluster init --listen 10.0.0.1 --uses 20 > line
+
+With systemd, the packaged units are installed and started; elsewhere, and with
+--dir, plain processes that outlive the terminal, but not a boot: run the same
+line again after one. With a new build it takes the place of the one that runs;
+no container is touched.";
 
 const TOKEN_HELP: &str = "\
 EXAMPLES

@@ -4,7 +4,7 @@ use super::args::*;
 use clap::{CommandFactory, Parser};
 
 /// Every command whose help is shown, with the words that lead to it.
-const SHOWN: [&str; 38] = [
+const SHOWN: [&str; 41] = [
     "",
     "dev",
     "dev down",
@@ -34,6 +34,9 @@ const SHOWN: [&str; 38] = [
     "operator revoke",
     "node",
     "node revoke",
+    "cluster",
+    "cluster init",
+    "cluster join",
     "context",
     "context add",
     "context use",
@@ -97,6 +100,7 @@ fn only_what_works_is_listed() {
         "token",
         "operator",
         "node",
+        "cluster",
         "context",
         "dns",
         "completion",

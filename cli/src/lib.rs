@@ -12,6 +12,7 @@ pub mod complete;
 pub mod context;
 pub mod dev;
 pub mod exit;
+pub mod host;
 pub mod intake;
 pub mod manifest;
 pub mod name;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command, ContextCommand, DnsCommand, NodeCommand, OperatorCommand, TokenCommand};
+use args::{Args, ClusterCommand, Command, ContextCommand, DnsCommand, NodeCommand, OperatorCommand, TokenCommand};
 use exit::{Exit, Failure};
 use output::Terminal;
 use output::style::{BAD, BOLD, paint};
@@ -97,6 +98,10 @@ pub async fn run(session: &mut Session, command: &Command) -> Result<Exit, Failu
         },
         Command::Node(args) => match &args.command {
             NodeCommand::Revoke(revoke) => command::node::revoke(session, &revoke.node).await,
+        },
+        Command::Hosts(args) => match &args.command {
+            ClusterCommand::Init(init) => Box::pin(command::cluster::init(session, init)).await,
+            ClusterCommand::Join(join) => Box::pin(command::cluster::join(session, join)).await,
         },
         Command::Context(args) => match &args.command {
             ContextCommand::Add(add) => command::context::add(session, add).await,

@@ -71,6 +71,9 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments = Arguments::parse_from(words);
     let filter = EnvFilter::try_from_env("WHERRY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Err(error) = proto::peer::keep_memory_to_itself() {
+        tracing::warn!(%error, "core dumps of this process cannot be ruled out: it holds secrets");
+    }
     let ended = tokio::runtime::Runtime::new()
         .map_err(anyhow::Error::from)
         .and_then(|runtime| runtime.block_on(run(arguments)));

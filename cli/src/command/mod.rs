@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod audit;
 pub mod check;
+pub mod cluster;
 pub mod completion;
 pub mod context;
 pub mod delete;

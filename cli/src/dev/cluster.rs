@@ -68,6 +68,9 @@ struct Agent {
 
 /// Starts server and agent; returns when the operators' door is open. The node may still be joining.
 pub async fn start(config: DevConfig) -> anyhow::Result<Cluster> {
+    if let Err(error) = proto::peer::keep_memory_to_itself() {
+        tracing::warn!(%error, "core dumps of this process cannot be ruled out: it holds secrets");
+    }
     let is_new = !config.server_dir().join("server-id").exists();
     let turn = if is_new { Some(Turn::take().await) } else { None };
     let server = orchestrator::server::start(server_config(&config)?).await?;

@@ -7,8 +7,10 @@ mod dial;
 mod enrol;
 mod kept;
 mod key;
+mod memory;
 
 pub use dial::{Credentials, Remote, Trust, explain, explain_status};
 pub use enrol::{EnrolError, enrol, renew};
 pub use kept::{Kept, KeptError};
 pub use key::{KeyError, PrivateKey, enrolment_proof, proves_enrolment};
+pub use memory::keep_memory_to_itself;

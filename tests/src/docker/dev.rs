@@ -183,6 +183,14 @@ impl Dev {
         items.map(|item| (item["name"].as_str().expect("a name").to_owned(), item.clone())).collect()
     }
 
+    /// A file beside what ctl and the cluster keep.
+    #[track_caller]
+    pub fn temporary_file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.temporary.path().join(name);
+        std::fs::write(&path, text).expect("a writable directory");
+        path
+    }
+
     /// Writes a manifest; returns its path.
     #[track_caller]
     pub fn write(&self, file: &str, text: &str) -> String {

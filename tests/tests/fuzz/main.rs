@@ -1,4 +1,5 @@
-//! Promise: no input makes a parser panic, run on or eat memory: manifests, entries of the log, messages of gRPC, DNS.
+//! Promise: no input makes a parser panic, run on or eat memory: manifests, entries of the log, messages of gRPC, DNS, join
+//! tokens, certificates.
 //!
 //! Each case is a number: the same number is the same input. A short run here; `make fuzz` runs ten million of each. The
 //! failing number is printed with the command that runs it alone.
@@ -10,6 +11,7 @@ mod manifest;
 mod message;
 mod mutate;
 mod run;
+mod token;
 
 use run::fuzz;
 
@@ -31,6 +33,16 @@ fn grpc() {
 #[test]
 fn dns() {
     fuzz("dns", 50_000, &dns::Packets::new());
+}
+
+#[test]
+fn token() {
+    fuzz("token", 50_000, &token::Tokens::new());
+}
+
+#[test]
+fn certificate() {
+    fuzz("certificate", 50_000, &token::Certificates::new());
 }
 
 // === The harness, broken once ===
