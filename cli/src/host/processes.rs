@@ -229,7 +229,12 @@ mod tests {
         let agent = layout.agent.display().to_string();
         let mut child = Command::new("sh").args(["-c", "sleep 60", "sh", &agent]).spawn().expect("starts");
         std::fs::write(layout.pid_file(Role::Agent), child.id().to_string()).expect("writes");
-        let found = running(&layout, Role::Agent);
+        // What a process is called is known a moment after it began.
+        let begun = std::time::Instant::now();
+        let mut found = None;
+        while found.is_none() && begun.elapsed() < Duration::from_secs(20) {
+            found = running(&layout, Role::Agent);
+        }
         let (_, _) = (child.kill(), child.wait());
         assert_eq!(found, i32::try_from(child.id()).ok());
         assert_eq!(running(&layout, Role::Agent), None, "it has ended");

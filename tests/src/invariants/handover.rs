@@ -69,9 +69,15 @@ impl Promise for Handover {
 /// A task of the wanted spec that is prepared for the slot, which therefore stops first. It does so too when the service has
 /// ceased to stop first meanwhile: that goes on as it began, for the other way would be to begin again. All agents of this
 /// world know how to prepare, so nothing stops first without.
-pub(super) fn prepared_for<'a>(state: &'a State, service: &'a Service, slot: Slot) -> Option<&'a Task> {
-    let mut own = state.tasks_in(&service.key, slot).filter(|t| t.spec_hash == service.spec_hash);
-    own.find(|t| t.is_prepared_only()).map(|t| &**t)
+///
+/// There may be two: one on a node that was lost for a while, and one made elsewhere meanwhile.
+pub(super) fn prepared_for<'a>(
+    state: &'a State,
+    service: &'a Service,
+    slot: Slot,
+) -> impl Iterator<Item = &'a Task> + use<'a> {
+    let own = state.tasks_in(&service.key, slot).filter(|t| t.spec_hash == service.spec_hash);
+    own.filter(|t| t.is_prepared_only()).map(|t| &**t)
 }
 
 impl Handover {
@@ -110,7 +116,7 @@ impl Handover {
         // Two outdated ones: the other goes on serving.
         let companion = others().any(|t| t.spec_hash != service.spec_hash);
         // Its image and its files are there.
-        let is_fetched = prepared_for(state, service, task.slot).is_some_and(|t| t.status.phase == Phase::Prepared);
+        let is_fetched = prepared_for(state, service, task.slot).any(|t| t.status.phase == Phase::Prepared);
         if successor || companion || is_fetched {
             return Ok(());
         }

@@ -38,7 +38,7 @@ impl Promise for Serving {
             let Some(task) = before.task(*id).filter(|t| t.is_satisfied()) else { continue };
             let Some(service) = before.service(&task.service) else { continue };
             let goes = service.removing
-                || prepared_for(before, service, task.slot).is_some()
+                || prepared_for(before, service, task.slot).next().is_some()
                 || !is_wanted_there(before, service, task);
             if goes || serves(before, &task.service, task.slot, &stops) {
                 continue;
