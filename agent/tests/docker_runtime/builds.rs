@@ -1,14 +1,9 @@
 //! Images built by the engine.
 
-use crate::lab::{DOCKERFILE, Lab, build, context, docker};
+use crate::lab::{DOCKERFILE, Lab, build, context, docker, images};
 use agent::runtime::ContainerRuntime;
 use agent::runtime::build::{BuildError, BuildLine, BuildRequest, Dockerfile, build_image};
 use std::collections::BTreeMap;
-
-/// A recipe that shares no layer with others: who removes an image of the same layers would remove those of a build under way.
-fn own(lab: &Lab) -> String {
-    DOCKERFILE.replacen("FROM scratch\n", &format!("FROM scratch\nLABEL only=\"{}\"\n", lab.image), 1)
-}
 
 #[tokio::test]
 async fn what_is_built_is_what_was_sent() {
@@ -20,7 +15,7 @@ async fn what_is_built_is_what_was_sent() {
         std::fs::write(path, text).unwrap();
     }
     std::os::unix::fs::symlink("keep", context.path().join("app/link")).unwrap();
-    let recipe = own(&lab) + "ARG WORD=none\nCOPY . /sent\nRUN [\"sh\", \"-c\", \"echo $WORD > /word\"]\n";
+    let recipe = format!("{DOCKERFILE}ARG WORD=none\nCOPY . /sent\nRUN [\"sh\", \"-c\", \"echo $WORD > /word\"]\n");
     let request = BuildRequest {
         context: context.path().to_owned(),
         dockerfile: Dockerfile::Inline(recipe),
@@ -31,7 +26,9 @@ async fn what_is_built_is_what_was_sent() {
         labels: BTreeMap::from([("made-by".to_owned(), "test".to_owned())]),
     };
     let mut lines = Vec::new();
+    let alone = images();
     let id = build_image(&lab.runtime, request, |line| lines.push(line)).await.unwrap();
+    drop(alone);
     assert_eq!(lab.runtime.image(&lab.image).await.unwrap().unwrap().id, id);
     assert!(matches!(&lines[0], BuildLine::Step { number: 1, total: 9.., .. }), "{lines:?}");
     assert_eq!(docker(&["inspect", "-f", r#"{{index .Config.Labels "made-by"}}"#, &id]), "test");
@@ -47,11 +44,11 @@ async fn what_is_built_is_what_was_sent() {
 async fn a_failed_step_shows_its_last_words() {
     let lab = Lab::new().await;
     let script = r#"RUN ["sh", "-c", "echo first; echo last words >&2; exit 3"]"#;
-    let context = context(&format!("{}{script}\n", own(&lab)));
+    let context = context(&format!("{DOCKERFILE}{script}\n"));
     let error = build(&lab.runtime, context.path(), &lab.image).await.unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, BuildError::Failed { .. }), "{text}");
-    for part in [lab.image.as_str(), "3", "| first", "| last words", "at Step 8/8"] {
+    for part in [lab.image.as_str(), "3", "| first", "| last words", "at Step 7/7"] {
         assert!(text.contains(part), "`{part}` in {text}");
     }
 }

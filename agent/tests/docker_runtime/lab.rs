@@ -8,6 +8,7 @@ use proto::id::{ClusterId, NodeId, ServiceKey, Slot, TaskId};
 use proto::revision::Epoch;
 use proto::spec::{ContainerSpec, HealthSpec, RestartPolicy};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,7 +50,17 @@ pub fn context(dockerfile: &str) -> tempfile::TempDir {
     dir
 }
 
+/// Held while images are built or removed: layers are shared by all that are made alike, and who removes the last image that
+/// has them removes them from under a build that is under way.
+#[must_use]
+pub fn images() -> File {
+    let file = File::open(std::env::current_exe().unwrap()).unwrap();
+    file.lock().unwrap();
+    file
+}
+
 pub async fn build(runtime: &DockerRuntime, context: &Path, tag: &str) -> Result<String, BuildError> {
+    let _alone = images();
     let request = BuildRequest {
         context: context.to_owned(),
         dockerfile: Dockerfile::default(),
@@ -206,6 +217,7 @@ impl Drop for Lab {
         remove(&["ps", "-aq", "--filter", &label], &["rm", "-fv"]);
         remove(&["volume", "ls", "-q", "--filter", &label], &["volume", "rm"]);
         docker(&["network", "rm", &self.identity.network_name()]);
+        let _alone = images();
         docker(&["rmi", "-f", &self.image]);
     }
 }
