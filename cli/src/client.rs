@@ -179,6 +179,19 @@ impl Client {
         Ok(Client::on(channel, Place::Socket(socket.to_owned())))
     }
 
+    /// The server of this host, once it has a node that is ready; else why not yet. Asks briefly: it is asked again.
+    pub async fn of_ready_node(socket: &Path) -> Result<Client, String> {
+        let mut client = Client::connect(socket).await.map_err(|e| e.to_string())?;
+        let patient = std::mem::replace(&mut client.read_deadline, Duration::from_secs(2));
+        let snapshot = client.snapshot("", 0).await.map_err(|e| e.to_string())?;
+        client.read_deadline = patient;
+        if snapshot.nodes.iter().any(|n| n.state == "ready") {
+            return Ok(client);
+        }
+        let reason = snapshot.nodes.iter().map(|n| n.reason.clone()).find(|r| !r.is_empty());
+        Err(reason.map_or("its node has not joined yet".to_owned(), |r| format!("its node is not ready: {r}")))
+    }
+
     /// Connects to the first of a context's servers that answers, or says why none does.
     pub async fn remote(name: &str, remote: &Arc<Remote>) -> Result<Client, CallError> {
         let place = Place::Context { name: name.to_owned(), servers: remote.shown() };

@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod name;
 pub mod output;
 pub mod place;
+pub mod process;
 pub mod session;
 pub mod time;
 

@@ -1,6 +1,7 @@
 //! The `orchestrator` program: arguments, signals, the service manager, exit code. Called by its `main` and by `wherry`.
 
 use clap::Parser;
+use proto::peer::{AGENTS_PORT, OPERATORS_PORT};
 use proto::ranges::Cidr;
 use sd_notify::NotifyState;
 use std::ffi::OsString;
@@ -48,10 +49,6 @@ struct Arguments {
     advertise: Option<IpAddr>,
 }
 
-/// The operators' port.
-const OPERATORS_PORT: u16 = 7420;
-/// The agents' port.
-const AGENTS_PORT: u16 = 7421;
 /// Life of a certificate.
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * 86_400);
 

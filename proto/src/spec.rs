@@ -231,6 +231,19 @@ pub enum RestartPolicy {
     No,
 }
 
+// === impl RestartPolicy ===
+
+impl RestartPolicy {
+    /// Is a process that failed so many times in a row started again?
+    pub fn starts_again(self, failures: u32) -> bool {
+        match self {
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure { max } => max == 0 || failures <= max,
+            RestartPolicy::No => false,
+        }
+    }
+}
+
 /// How health is judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]

@@ -16,7 +16,7 @@ use super::backoff;
 use super::diff::Action;
 use super::health::{self, Effective, History, ImageCheck, Sample};
 use super::observed::{Container, ContainerState, Exit, Observed};
-use super::task_state::{Step, current, may_restart};
+use super::task_state::{Step, current};
 
 /// Sequences left free on a restart: what was reported after the ledger's last write stays older than what follows.
 const SEQUENCE_GAP: u64 = 1_000;
@@ -343,7 +343,7 @@ impl TaskMemory {
 
     fn fold_running(&mut self, assignment: &Assignment, observed: &Observed, now: Time, wall: Wall) {
         // What an earlier policy left at its end, another may start again.
-        self.finished &= self.is_left_by(assignment.restart);
+        self.finished &= is_left(assignment.restart, self.status.failures_in_a_row);
         let image_check = self.image_check.clone();
         let at_start = health::effective(&assignment.health, image_check.as_ref()).at_start();
         match current(assignment, observed) {
@@ -426,14 +426,6 @@ impl TaskMemory {
         self.started.filter(|_| waits).map(|at| at.after_ms(RESTART_BACKOFF_RESET_MS))
     }
 
-    /// Does the policy leave a process that ended like this at that?
-    fn is_left_by(&self, policy: RestartPolicy) -> bool {
-        let failures = self.status.failures_in_a_row;
-        // Only what is complete ends without counting as a failure.
-        let completed = failures == 0 && policy != RestartPolicy::Always;
-        completed || !may_restart(policy, failures)
-    }
-
     /// The process of this incarnation ended: counts it, says so, and sets when it may start again.
     fn ended(&mut self, exit: &Exit, policy: RestartPolicy, now: Time, wall: Wall) {
         let condemned = self.condemned.take();
@@ -443,7 +435,7 @@ impl TaskMemory {
         let before = if lasted { 0 } else { self.status.failures_in_a_row };
         let completed = exit.code == Some(0) && condemned.is_none() && policy != RestartPolicy::Always;
         let failures = if completed { 0 } else { before.saturating_add(1) };
-        self.finished = completed || !(condemned.is_some() || may_restart(policy, failures));
+        self.finished = condemned.is_none() && is_left(policy, failures);
         let delay_ms = backoff::restart_ms(failures);
         self.retry_at = (!self.finished && delay_ms > 0).then(|| now.after_ms(delay_ms));
         self.started = None;
@@ -510,6 +502,12 @@ fn cause(exit: &Exit) -> String {
         Exit { code: Some(code), .. } => format!("exited with code {code}"),
         Exit { code: None, .. } => "its process ended".into(),
     }
+}
+
+/// Does the policy leave a process at its end that failed so many times in a row? Only what is complete ends without counting
+/// as a failure.
+fn is_left(policy: RestartPolicy, failures: u32) -> bool {
+    failures == 0 && policy != RestartPolicy::Always || !policy.starts_again(failures)
 }
 
 fn is_zero(count: &u32) -> bool {

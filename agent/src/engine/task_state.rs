@@ -4,7 +4,6 @@
 
 use proto::assignment::{Assignment, Desired};
 use proto::revision::Time;
-use proto::spec::RestartPolicy;
 use proto::task_state::Phase;
 
 use super::health::{self, Effective};
@@ -53,15 +52,6 @@ pub enum Next {
     Wait(Time),
     /// Nothing until something happens.
     Rest,
-}
-
-/// May a process that failed so many times in a row be started again?
-pub fn may_restart(policy: RestartPolicy, failures: u32) -> bool {
-    match policy {
-        RestartPolicy::Always => true,
-        RestartPolicy::OnFailure { max } => max == 0 || failures <= max,
-        RestartPolicy::No => false,
-    }
 }
 
 /// Was the container made from what is assigned now?

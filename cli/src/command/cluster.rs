@@ -8,16 +8,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proto::join_token::{JoinToken, TokenKind};
+use proto::peer::AGENTS_PORT;
 use proto::v1;
 
 use crate::args::{ClusterInitArgs, ClusterJoinArgs, HostArgs};
 use crate::client::Client;
 use crate::dev::checks;
 use crate::exit::{Exit, Failure};
-use crate::host::layout::{AgentWords, Layout, Leads, Role, next_line, with_port};
+use crate::host::layout::{AgentWords, Layout, Leads, Role, next_line};
 use crate::host::processes::{self, Begun};
 use crate::host::units;
 use crate::output::style::{DIM, paint};
+use crate::place::with_port;
 use crate::session::Session;
 
 /// A server and its agent are up within this, or something is wrong.
@@ -50,11 +52,8 @@ fn told(args: &HostArgs) -> AgentWords {
 }
 
 async fn check(args: &HostArgs) -> Result<(), Failure> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(Failure::refused("a host's agent needs root: it listens on port 53 and mounts files for secrets")
-            .hint("run it with sudo, or as root"));
-    }
-    checks::docker(args.docker.as_deref().unwrap_or("unix:///var/run/docker.sock")).await
+    checks::root("a host's agent", "run it with sudo, or as root")?;
+    checks::docker(args.docker.as_deref().unwrap_or(checks::DOCKER_DEFAULT)).await
 }
 
 /// `ctl cluster init`.
@@ -73,7 +72,9 @@ pub async fn init(session: &mut Session, args: &ClusterInitArgs) -> Result<Exit,
             let program = installed()?;
             processes::write(&units::files(Some(listen), &leads, &words, None))?;
             processes::enable(&units::units(&[Role::Server, Role::Agent]))?;
-            (Layout::of_system().api_socket(), program)
+            let socket = Layout::of_system().api_socket();
+            wait_ready(&socket).await?;
+            (socket, program)
         }
         Mode::Processes(layout) => {
             let program = processes::program()?;
@@ -87,12 +88,11 @@ pub async fn init(session: &mut Session, args: &ClusterInitArgs) -> Result<Exit,
             let agent = layout.agent_words(&leads, &words);
             let mut begun = processes::begin(&layout, Role::Agent, &program, &agent).await?;
             tell(session, "agent", &begun, &layout, Role::Agent);
-            let ready = async || ready(&socket).await;
+            let ready = async || Client::of_ready_node(&socket).await.map(drop);
             processes::until(&layout, Role::Agent, &mut begun, READY_WITHIN, "its node is ready", ready).await?;
             (socket, program)
         }
     };
-    wait_ready(&socket).await?;
     let client = Client::connect(&socket).await?;
     let made = client
         .create_token(v1::CreateTokenRequest {
@@ -119,7 +119,7 @@ pub async fn init(session: &mut Session, args: &ClusterInitArgs) -> Result<Exit,
 /// `ctl cluster join`.
 pub async fn join(session: &mut Session, args: &ClusterJoinArgs) -> Result<Exit, Failure> {
     check(&args.host).await?;
-    let servers: Vec<String> = args.servers.iter().map(|server| with_port(server)).collect();
+    let servers: Vec<String> = args.servers.iter().map(|server| with_port(server, AGENTS_PORT)).collect();
     let token = token(session, args)?;
     let (leads, words) = (Leads::To(servers), told(&args.host));
     match mode(session, &args.host) {
@@ -186,22 +186,11 @@ fn tell(session: &mut Session, what: &str, begun: &Begun, layout: &Layout, role:
     session.terminal.say(&words);
 }
 
-/// A node is ready.
-async fn ready(socket: &Path) -> Result<(), String> {
-    let mut client = Client::connect(socket).await.map_err(|e| e.to_string())?;
-    client.read_deadline = Duration::from_secs(2);
-    let snapshot = client.snapshot("", 0).await.map_err(|e| e.to_string())?;
-    if snapshot.nodes.iter().any(|node| node.state == "ready") {
-        return Ok(());
-    }
-    let reason = snapshot.nodes.iter().map(|node| node.reason.clone()).find(|reason| !reason.is_empty());
-    Err(reason.unwrap_or_else(|| "its agent has not come yet".to_owned()))
-}
-
+/// Waits until a node of the server that the service manager runs is ready.
 async fn wait_ready(socket: &Path) -> Result<(), Failure> {
     let end = tokio::time::Instant::now() + READY_WITHIN;
     loop {
-        let Err(why) = ready(socket).await else { return Ok(()) };
+        let Err(why) = Client::of_ready_node(socket).await else { return Ok(()) };
         if tokio::time::Instant::now() >= end {
             return Err(Failure::new(
                 Exit::TimedOut,

@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use proto::join_token::{JoinToken, TokenKind};
+use proto::peer::OPERATORS_PORT;
 use serde::Serialize;
 
 use crate::args::{ContextAddArgs, Format, Output};
@@ -10,11 +11,10 @@ use crate::context::Contexts;
 use crate::exit::{Exit, Failure};
 use crate::output::json::{List, to_json, to_yaml};
 use crate::output::table::{Cell, Table};
+use crate::place::with_port;
 use crate::session::Session;
 use crate::time::{age, now_ms, rfc3339};
 
-/// The operators' port.
-const PORT: u16 = 7420;
 /// Longest token that is read, in bytes: what is longer is another file.
 const TOKEN_MAX_BYTES: u64 = 4 * 1024;
 
@@ -22,7 +22,7 @@ const TOKEN_MAX_BYTES: u64 = 4 * 1024;
 pub async fn add(session: &mut Session, args: &ContextAddArgs) -> Result<Exit, Failure> {
     let text = token_text(session, args)?;
     let token = JoinToken::read(&text, TokenKind::Operator).map_err(|e| Failure::refused(e.to_string()))?;
-    let servers = args.server.iter().map(|server| with_port(server)).collect();
+    let servers = args.server.iter().map(|server| with_port(server, OPERATORS_PORT)).collect();
     let contexts = Contexts::of(&session.places);
     let kept = contexts.join(&args.name, servers, &token).await?;
     let who = kept.subject().map(|subject| subject.name()).unwrap_or_default();
@@ -52,12 +52,6 @@ fn token_text(session: &Session, args: &ContextAddArgs) -> Result<String, Failur
     let shown = args.token_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     read.map_err(|e| Failure::refused(format!("the join token in {shown} cannot be read: {e}")))?;
     Ok(text)
-}
-
-/// `HOST`, `HOST:PORT`, `[::1]`, `[::1]:PORT`.
-fn with_port(server: &str) -> String {
-    let behind = server.rsplit_once(']').map_or(server, |(_, behind)| behind);
-    if behind.contains(':') { server.to_owned() } else { format!("{server}:{PORT}") }
 }
 
 /// `ctl context use`.
@@ -138,22 +132,4 @@ fn table(items: &[Context], width: Option<usize>) -> String {
         ]);
     }
     if table.is_empty() { String::new() } else { table.render(width) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::with_port;
-
-    #[test]
-    fn a_port_is_added_where_there_is_none() {
-        for (given, want) in [
-            ("host", "host:7420"),
-            ("host:1", "host:1"),
-            ("10.0.0.1", "10.0.0.1:7420"),
-            ("[::1]", "[::1]:7420"),
-            ("[::1]:1", "[::1]:1"),
-        ] {
-            assert_eq!(with_port(given), want);
-        }
-    }
 }

@@ -30,7 +30,6 @@ use crate::place::{self, DEFAULT_DEV};
 use crate::session::Session;
 use crate::time::now_ms;
 
-const DOCKER_DEFAULT: &str = "unix:///var/run/docker.sock";
 const ASKED: Asked = Asked {
     waiting: Waiting { no_wait: false, timeout: Duration::from_secs(300) },
     prune: false,
@@ -61,7 +60,7 @@ pub async fn run(session: &mut Session, args: &DevArgs) -> Result<Exit, Failure>
     }
     // A manifest with problems is told before anything is made.
     let loaded = manifest(session, args)?;
-    checks::root()?;
+    root()?;
     if args.upgrade {
         upgrade(session, &home, &config).await?;
     }
@@ -113,7 +112,7 @@ fn config(session: &Session, place: &DevPlace, range: Option<String>) -> Result<
     place::check_name(&name)?;
     let dir = session.places.dev_dir(&name);
     // An empty DOCKER_HOST is none, as for docker itself.
-    let docker = if place.docker.is_empty() { DOCKER_DEFAULT.to_owned() } else { place.docker.clone() };
+    let docker = if place.docker.is_empty() { checks::DOCKER_DEFAULT.to_owned() } else { place.docker.clone() };
     Ok(DevConfig { name, dir, range, docker, labels: BTreeMap::new(), allow: BTreeSet::new() })
 }
 
@@ -271,7 +270,7 @@ async fn follow(session: &mut Session, client: &Client, project: &str, since_uni
 /// The process in the background: the cluster, until SIGTERM. Containers outlive it.
 async fn serve(home: &Home, config: DevConfig) -> Result<Exit, Failure> {
     daemon::leave_terminal()?;
-    checks::root()?;
+    root()?;
     home.make()?;
     let lock = home.lock()?.ok_or_else(|| Failure::refused(format!("dev cluster `{}` runs already", config.name)))?;
     log_to_stderr("info");
@@ -314,6 +313,10 @@ impl EndSignals {
     }
 }
 
+fn root() -> Result<(), Failure> {
+    checks::root("`ctl dev`", "run `sudo ctl dev`")
+}
+
 fn log_to_stderr(default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WHERRY_LOG");
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
@@ -333,7 +336,7 @@ async fn down(session: &mut Session, args: &DevDownArgs) -> Result<Exit, Failure
     if !home.dir.exists() {
         return nothing_there(session, &config);
     }
-    checks::root()?;
+    root()?;
     config.docker = home.docker().unwrap_or(config.docker);
     // One that was killed is started again, so that all it made can be removed in order.
     let running = if home.holder().is_some() { daemon::ready_unless_gone(&home, &config).await? } else { None };

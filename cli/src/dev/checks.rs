@@ -1,6 +1,6 @@
-//! What a dev cluster needs of this machine, checked before anything is made: root, and a Docker Engine that answers.
+//! What an agent needs of this machine, checked before anything is made: root, and a Docker Engine that answers.
 //!
-//! Never changes anything. Called by `command/dev`.
+//! Never changes anything. Called by `command/dev` and `command/cluster`.
 
 use std::time::Duration;
 
@@ -11,14 +11,16 @@ use tokio::time::timeout;
 use crate::exit::Failure;
 
 const PING_DEADLINE: Duration = Duration::from_secs(5);
+/// The Docker Engine where none is named.
+pub const DOCKER_DEFAULT: &str = "unix:///var/run/docker.sock";
 
 /// Root: the resolver listens on port 53, secrets live in memory file systems, routes are set.
-pub fn root() -> Result<(), Failure> {
+pub fn root(what: &str, hint: &str) -> Result<(), Failure> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    Err(Failure::refused("`ctl dev` needs root: its resolver listens on port 53 and it mounts files for secrets")
-        .hint("run `sudo ctl dev`"))
+    let why = "its resolver listens on port 53 and it mounts files for secrets";
+    Err(Failure::refused(format!("{what} needs root: {why}")).hint(hint))
 }
 
 /// The Docker Engine answers.

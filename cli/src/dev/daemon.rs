@@ -3,7 +3,7 @@
 //! Never kills by name, and no process whose lock it has not seen. Called by `command/dev`.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use super::cluster::DevConfig;
 use super::home::Home;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
+use crate::process::{file_id, log_tail};
 
 /// A cluster is up within this, or something is wrong.
 pub const READY_DEADLINE: Duration = Duration::from_secs(30);
 /// A stopped process is gone within this.
 const GONE_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
-const LOG_LINES: usize = 15;
 
 /// Starts `ctl dev --foreground-daemon` for this cluster, its output going to the log.
 pub fn spawn(home: &Home, config: &DevConfig) -> Result<Child, Failure> {
@@ -76,9 +76,8 @@ pub enum Build {
 
 /// The build that a process runs; `None` when it has just ended. A build that replaced another is another file.
 pub fn build_of(process: i32) -> Option<Build> {
-    let file = |of: &str| std::fs::metadata(format!("/proc/{of}/exe")).ok().map(|m| (m.dev(), m.ino()));
-    let (its, ours) = (file(&process.to_string())?, file("self"));
-    if Some(its) == ours {
+    let its = file_id(format!("/proc/{process}/exe"))?;
+    if Some(its) == file_id("/proc/self/exe") {
         return Some(Build::Ours);
     }
     let line = std::fs::read(format!("/proc/{process}/cmdline")).ok()?;
@@ -92,9 +91,9 @@ pub async fn ready(home: &Home, config: &DevConfig, mut child: Option<&mut Child
     while Instant::now() < end {
         if let Some(status) = child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
             let message = format!("the dev cluster `{}` did not start ({status})", config.name);
-            return Err(Failure::refused(message).lines(home.log_tail(LOG_LINES)));
+            return Err(Failure::refused(message).lines(log_tail(&home.log())));
         }
-        match attempt(config).await {
+        match Client::of_ready_node(&config.api_socket()).await {
             Ok(client) => return Ok(client),
             Err(why) => last = why,
         }
@@ -103,7 +102,7 @@ pub async fn ready(home: &Home, config: &DevConfig, mut child: Option<&mut Child
     let message =
         format!("the dev cluster `{}` is not ready after {} s: {last}", config.name, READY_DEADLINE.as_secs());
     Err(Failure::new(Exit::TimedOut, message)
-        .lines(home.log_tail(LOG_LINES))
+        .lines(log_tail(&home.log()))
         .hint(format!("see {}", home.log().display())))
 }
 
@@ -119,19 +118,6 @@ pub async fn ready_unless_gone(home: &Home, config: &DevConfig) -> Result<Option
         client = ready(home, config, None) => client.map(Some),
         () = gone => Ok(None),
     }
-}
-
-async fn attempt(config: &DevConfig) -> Result<Client, String> {
-    let mut client = Client::connect(&config.api_socket()).await.map_err(|e| e.to_string())?;
-    let (read, change) = (client.read_deadline, client.change_deadline);
-    client.read_deadline = Duration::from_secs(2);
-    let snapshot = client.snapshot("", 0).await.map_err(|e| e.to_string())?;
-    (client.read_deadline, client.change_deadline) = (read, change);
-    if snapshot.nodes.iter().any(|n| n.state == "ready") {
-        return Ok(client);
-    }
-    let reason = snapshot.nodes.iter().map(|n| n.reason.clone()).find(|r| !r.is_empty());
-    Err(reason.map_or("its node has not joined yet".to_owned(), |r| format!("its node is not ready: {r}")))
 }
 
 /// Ends the process that runs the cluster, if one does, and waits until it is gone. Containers stay.

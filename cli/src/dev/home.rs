@@ -92,14 +92,6 @@ impl Home {
         std::fs::read_to_string(self.dir.join("docker")).ok()
     }
 
-    /// The last lines of the log.
-    pub fn log_tail(&self, lines: usize) -> Vec<String> {
-        let bytes = std::fs::read(self.log()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let all: Vec<&str> = text.lines().collect();
-        all.iter().skip(all.len().saturating_sub(lines)).map(|line| format!("  | {line}")).collect()
-    }
-
     /// Unmounts what is mounted below and removes the directory.
     pub fn remove(&self) -> Result<(), Failure> {
         let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

@@ -136,23 +136,6 @@ impl Layout {
     }
 }
 
-/// The agents' port where none is written.
-pub fn with_port(server: &str) -> String {
-    let has_port = match server.rsplit_once(':') {
-        // An IPv6 address without brackets is all colons.
-        Some((host, port)) => port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')),
-        None => false,
-    };
-    match (has_port, server.parse::<IpAddr>()) {
-        (true, _) => server.to_owned(),
-        (false, Ok(IpAddr::V6(address))) => format!("[{address}]:{AGENTS_PORT}"),
-        (false, _) => format!("{server}:{AGENTS_PORT}"),
-    }
-}
-
-/// Where servers let agents in.
-const AGENTS_PORT: u16 = 7421;
-
 /// The line that the next host pastes. The token is in its environment, where `ps` does not show it.
 pub fn next_line(program: &str, address: &str, token: &str, dir: Option<&str>) -> String {
     let dir = dir.map(|dir| format!(" --dir {dir}")).unwrap_or_default();
@@ -189,19 +172,6 @@ mod tests {
             "--data-dir /w/agent --join a:7421,b:7421"
         );
         assert!(!layout.key.starts_with(&layout.server) && !layout.key.starts_with(&layout.agent));
-    }
-
-    #[test]
-    fn a_server_without_a_port_has_the_agents() {
-        for (given, meant) in [
-            ("10.0.0.1", "10.0.0.1:7421"),
-            ("10.0.0.1:9", "10.0.0.1:9"),
-            ("host.example", "host.example:7421"),
-            ("2001:db8::1", "[2001:db8::1]:7421"),
-            ("[2001:db8::1]:9", "[2001:db8::1]:9"),
-        ] {
-            assert_eq!(with_port(given), meant);
-        }
     }
 
     #[test]

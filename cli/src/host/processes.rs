@@ -4,7 +4,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,11 +16,11 @@ use tokio::time::{Instant, sleep};
 use super::layout::{Layout, Role};
 use super::units::Wanted;
 use crate::exit::{Exit, Failure};
+use crate::process::{file_id, log_tail};
 
 /// A program that was asked to stop is gone within this.
 const GONE_DEADLINE: Duration = Duration::from_secs(40);
 const POLL: Duration = Duration::from_millis(50);
-const LOG_LINES: usize = 15;
 
 /// What became of a program that was to run.
 #[derive(Debug)]
@@ -99,9 +99,8 @@ pub async fn begin(
 
 /// Was it started from this file? One that took its place since is another.
 fn is_from(process: i32, program: &Path) -> bool {
-    let file = |path: PathBuf| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
-    let its = file(format!("/proc/{process}/exe").into());
-    its.is_some() && its == file(program.to_owned())
+    let its = file_id(format!("/proc/{process}/exe"));
+    its.is_some() && its == file_id(program)
 }
 
 async fn stop(layout: &Layout, role: Role, process: i32) -> Result<(), Failure> {
@@ -137,22 +136,16 @@ pub async fn until(
         {
             let _ = std::fs::remove_file(layout.pid_file(role));
             return Err(Failure::refused(format!("the {} ended ({status})", role.program()))
-                .lines(log_tail(layout, role))
+                .lines(log_tail(&layout.log_file(role)))
                 .hint(format!("see {}", layout.log_file(role).display())));
         }
         if Instant::now() >= end {
             return Err(Failure::new(Exit::TimedOut, format!("{what}: not within {} s: {why}", within.as_secs()))
-                .lines(log_tail(layout, role))
+                .lines(log_tail(&layout.log_file(role)))
                 .hint(format!("see {}", layout.log_file(role).display())));
         }
         sleep(POLL).await;
     }
-}
-
-fn log_tail(layout: &Layout, role: Role) -> Vec<String> {
-    let text = std::fs::read_to_string(layout.log_file(role)).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LOG_LINES)..].iter().map(|line| format!("  | {line}")).collect()
 }
 
 // === The service manager ===

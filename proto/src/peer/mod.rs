@@ -14,3 +14,8 @@ pub use enrol::{EnrolError, enrol, renew};
 pub use kept::{Kept, KeptError};
 pub use key::{KeyError, PrivateKey, enrolment_proof, proves_enrolment};
 pub use memory::keep_memory_to_itself;
+
+/// Where servers listen for operators.
+pub const OPERATORS_PORT: u16 = 7420;
+/// Where servers listen for agents.
+pub const AGENTS_PORT: u16 = 7421;

@@ -233,13 +233,8 @@ fn next(state: &State, service: &Service, of: &Task, judged: &Judgement, wall: W
 }
 
 fn starts_again(restart: RestartPolicy, status: &TaskStatus) -> bool {
-    match restart {
-        RestartPolicy::Always => true,
-        RestartPolicy::OnFailure { max } => {
-            status.exit_code != Some(0) && (max == 0 || status.failures_in_a_row <= max)
-        }
-        RestartPolicy::No => false,
-    }
+    let is_complete = status.exit_code == Some(0) && restart != RestartPolicy::Always;
+    !is_complete && restart.starts_again(status.failures_in_a_row)
 }
 
 /// As it is written in the manifest.

@@ -3,8 +3,7 @@
 use proto::id::{ServiceKey, ServiceName};
 use proto::revision::{Revision, Uid, Wall};
 use proto::spec::{
-    Collision, HealthSpec, MountSource, PortMode, PortSpec, RestartPolicy, ServiceSpec, UpdateOrder, UpdateSpec,
-    VolumeSpec,
+    Collision, HealthSpec, MountSource, PortMode, PortSpec, ServiceSpec, UpdateOrder, UpdateSpec, VolumeSpec,
 };
 use proto::task_state::Phase;
 use serde::{Deserialize, Serialize};
@@ -72,11 +71,7 @@ impl Service {
     /// Its process ended, and the restart policy leaves it at that, although it is not complete.
     pub fn gave_up(&self, task: &Task) -> bool {
         let status = &task.status;
-        let starts_again = match self.spec.restart {
-            RestartPolicy::Always => true,
-            RestartPolicy::OnFailure { max } => max == 0 || status.failures_in_a_row <= max,
-            RestartPolicy::No => false,
-        };
+        let starts_again = self.spec.restart.starts_again(status.failures_in_a_row);
         status.phase == Phase::Exited && status.retry_at.is_none() && !task.is_complete() && !starts_again
     }
 
