@@ -53,8 +53,7 @@ impl Promise for Checks {
         let failures = if *passed { 0 } else { before + u32::from(!forgiven) };
         self.counted.insert(key, (body.process, *incarnation, failures, ever || *passed));
         let is_unhealthy = memory.history.health == Health::Unhealthy;
-        // A check may have become stricter since: what is forgiven is not judged by it.
-        let must = !forgiven && failures >= check.retries.max(1);
+        let must = failures >= check.retries.max(1);
         if is_unhealthy == must {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use orchestrator::engine::explain;
 use orchestrator::engine::model::{RolloutState, Service, Task};
 use orchestrator::engine::placement::{Ledger, place, place_on};
 use proto::id::{NodeId, ServiceKey, Slot};
-use proto::spec::{DependencyCondition, HealthSpec, RestartPolicy};
+use proto::spec::{DependencyCondition, HealthSpec};
 use proto::task_state::Phase;
 use std::collections::BTreeSet;
 
@@ -125,8 +125,7 @@ fn excuse(world: &World, service: &Service, tasks: &[&Task], home: Option<NodeId
     }
     let current = tasks.iter().find(|t| t.spec_hash == service.spec_hash);
     if let Some(task) = current {
-        let gave_up = service.spec.restart != RestartPolicy::Always && task.status.phase == Phase::Exited;
-        return gave_up.then_some("its restart policy leaves it at that");
+        return service.gave_up(task).then_some("its restart policy leaves it at that");
     }
     let ledger = Ledger::of(&world.state);
     let placed = match home {

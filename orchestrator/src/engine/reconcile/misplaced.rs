@@ -2,7 +2,7 @@
 //! one, or the service was replicated before.
 //!
 //! One on a node where the service may not be goes at once. One that only sits in another node's slot serves until that
-//! slot's own task does, unless it stands in the way of others. Called by `replicas`, service by service.
+//! slot's own task does, of whichever spec, unless it stands in the way of others. Called by `replicas`, service by service.
 
 use proto::id::Slot;
 
@@ -15,8 +15,7 @@ use crate::engine::plan::{Change, Requires};
 use crate::engine::reason::Reason;
 
 pub(super) fn stop(draft: &mut Draft<'_>, service: &Service, set: &SlotSet, slots: &Slots<'_>) {
-    let mut at_home = slots.values().flat_map(|t| t.current.iter().chain(&t.outdated));
-    let takes_over = at_home.any(|t| serves(draft.state, t));
+    let takes_over = slots.values().flat_map(SlotTasks::at_home).any(|t| serves(draft.state, t));
     for (slot, tasks) in slots {
         for task in &tasks.misplaced {
             if draft.marked.contains(&task.node) || is_kept(draft, service, set, *slot, tasks, task) {
@@ -52,7 +51,7 @@ fn is_kept(
 ) -> bool {
     let may_stay = draft.state.node(task.node).is_some_and(|n| may_hold(&service.spec, n).is_ok());
     let is_useful = serves(draft.state, task) && service.stop_first().is_none();
-    let is_awaited = set.contains(slot) && !tasks.current.iter().any(|t| serves(draft.state, t));
+    let is_awaited = set.contains(slot) && !tasks.at_home().any(|t| serves(draft.state, t));
     if !(may_stay && is_useful && is_awaited) {
         return false;
     }

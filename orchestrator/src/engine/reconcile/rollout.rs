@@ -262,8 +262,9 @@ fn begin(draft: &mut Draft<'_>, service: &Service, slot: (Slot, &SlotSet), tasks
         return;
     }
     let served = tasks.served_by(draft.state);
-    let is_served = served.is_some() || tasks.misplaced.iter().any(|t| serves(draft.state, t));
-    let needs_turn = is_served && !tasks.began_elsewhere(service);
+    // A new task elsewhere is not a change that has begun, as long as the old one serves at home: that one stays for its turn.
+    let is_served_elsewhere = tasks.misplaced.iter().any(|t| serves(draft.state, t)) && !tasks.began_elsewhere(service);
+    let needs_turn = served.is_some() || is_served_elsewhere;
     if needs_turn && turns.free == 0 {
         return;
     }

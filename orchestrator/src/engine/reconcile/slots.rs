@@ -88,6 +88,11 @@ impl<'a> SlotTasks<'a> {
         self.misplaced.iter().any(|t| t.spec_hash == service.spec_hash)
     }
 
+    /// Those on nodes that are heard, or of an earlier spec, and for a global service on the slot's own node.
+    pub(super) fn at_home(&self) -> impl Iterator<Item = &'a Task> {
+        self.current.iter().chain(&self.outdated).copied()
+    }
+
     /// A task of an earlier spec serves.
     pub(super) fn served_by(&self, state: &State) -> Option<&'a Task> {
         self.outdated.iter().rev().find(|t| serves(state, t)).copied()
