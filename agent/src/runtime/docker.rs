@@ -27,6 +27,7 @@ use failure::Thing;
 use futures_util::stream::BoxStream;
 use proto::assignment::NodeNetwork;
 use proto::needs::Permission;
+use proto::spec::ContainerSpec;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -214,6 +215,9 @@ impl ContainerRuntime for DockerRuntime {
     }
     async fn pull(&self, reference: &str, platform: Option<&str>) -> Result<(), RuntimeError> {
         self.pull_image(reference, platform).await
+    }
+    async fn admits(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        within(containers::CREATE, self.deadlines().look, self.admits_container(spec)).await
     }
     async fn create(&self, request: &CreateRequest) -> Result<Created, RuntimeError> {
         let steps = Box::pin(self.create_container(request));

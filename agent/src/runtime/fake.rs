@@ -15,6 +15,7 @@ use futures_util::stream::{self, BoxStream};
 use proto::assignment::NodeNetwork;
 use proto::id::TaskId;
 use proto::revision::Wall;
+use proto::spec::ContainerSpec;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub enum CallKind {
     RemoveNetwork,
     Image,
     Pull,
+    Admits,
     Create,
     Start,
     Stop,
@@ -276,6 +278,10 @@ impl ContainerRuntime for FakeRuntime {
 
     async fn pull(&self, reference: &str, _platform: Option<&str>) -> Result<(), RuntimeError> {
         self.call(CallKind::Pull, reference, |world| world.pull(reference)).await
+    }
+
+    async fn admits(&self, _: &ContainerSpec) -> Result<(), RuntimeError> {
+        self.call(CallKind::Admits, "", |_| Ok(())).await
     }
 
     async fn create(&self, request: &CreateRequest) -> Result<Created, RuntimeError> {

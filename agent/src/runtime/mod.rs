@@ -14,7 +14,7 @@ use proto::assignment::{Assignment, NodeNetwork};
 use proto::id::{ClusterId, NodeId, ServiceKey, Slot, TaskId};
 use proto::needs::Lack;
 use proto::revision::{Epoch, Wall};
-use proto::spec::HealthCheck;
+use proto::spec::{ContainerSpec, HealthCheck};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -277,6 +277,9 @@ pub trait ContainerRuntime: Send + Sync + std::fmt::Debug + 'static {
     async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, RuntimeError>;
     /// Pulls an image to the end, for that platform if one is named.
     async fn pull(&self, reference: &str, platform: Option<&str>) -> Result<(), RuntimeError>;
+    /// May such a container be made here? `Lacking` when the node does not allow it, or its engine cannot. For before its
+    /// image is pulled; `create` asks again.
+    async fn admits(&self, spec: &ContainerSpec) -> Result<(), RuntimeError>;
     /// Makes a container, not started. Named volumes are made when absent.
     async fn create(&self, request: &CreateRequest) -> Result<Created, RuntimeError>;
     /// Starts a made or exited container.

@@ -165,6 +165,8 @@ impl Hands {
             }
             (_, PullPolicy::Missing | PullPolicy::Always) => {}
         }
+        // Refused before anything is fetched for it.
+        self.runtime.admits(spec).await?;
         let pull = async {
             let _permit = self.pulls.acquire().await;
             self.runtime.pull(reference, platform).await

@@ -12,7 +12,7 @@ use proto::assignment::Desired;
 use proto::endpoint::EndpointState;
 use proto::id::BlobDigest;
 use proto::revision::Wall;
-use proto::spec::HealthSpec;
+use proto::spec::{ContainerSpec, HealthSpec};
 use proto::task_state::{Phase, TaskStatus};
 use std::sync::Mutex;
 
@@ -37,6 +37,8 @@ struct BenchState {
     stuck: Option<String>,
     unhealthy: bool,
     down: bool,
+    /// No image is there before it is pulled.
+    is_imageless: bool,
 }
 
 impl Bench {
@@ -91,10 +93,18 @@ impl ContainerRuntime for Bench {
         Ok(())
     }
     async fn image(&self, _: &str) -> Result<Option<ImageInfo>, RuntimeError> {
-        Ok(Some(ImageInfo::default()))
+        Ok((!self.with(|s| s.is_imageless)).then(ImageInfo::default))
     }
     async fn pull(&self, _: &str, _: Option<&str>) -> Result<(), RuntimeError> {
+        self.with(|s| {
+            s.calls.push("pull".into());
+            s.is_imageless = false;
+        });
         Ok(())
+    }
+    async fn admits(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        let lack = proto::needs::lack(spec, &Default::default(), &[]);
+        lack.map_or(Ok(()), |lack| Err(RuntimeError::Lacking { lack }))
     }
     async fn create(&self, request: &CreateRequest) -> Result<Created, RuntimeError> {
         self.up()?;
@@ -293,6 +303,20 @@ async fn a_killed_container_runs_again_within_one_and_a_half_times_create_and_st
     assert!(took <= budget, "{took} ms of {budget}");
     assert_eq!(node.calls(), "start c1", "restarted in place");
     node.until(1, |s| s.last_log == ["cannot go on"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_pulled_for_what_the_node_does_not_allow() {
+    let mut node = Node::new();
+    node.bench.with(|s| s.is_imageless = true);
+    let mut privileged = assignment(1, "web", 1, "app");
+    Arc::make_mut(&mut privileged.container).isolation.privileged = true;
+    node.assign(vec![privileged]);
+    node.until(1, |s| s.phase == Phase::Failed && s.message.contains("the node does not allow")).await;
+    assert_eq!(node.calls(), "");
+    node.assign(vec![assignment(2, "db", 1, "app")]);
+    node.until(2, running).await;
+    assert_eq!(node.calls(), "pull, create c1, start c1");
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,8 @@ use bollard::query_parameters::{
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use proto::label;
-use std::collections::HashMap;
+use proto::spec::ContainerSpec;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -29,10 +30,10 @@ const POLL: Duration = Duration::from_millis(100);
 
 impl DockerRuntime {
     pub(super) async fn create_container(&self, request: &CreateRequest) -> Result<Created, RuntimeError> {
+        let body = translate::create_body(request, &self.facts(request).await?)?;
         for wanted in translate::wanted_volumes(&request.assignment)? {
             self.volume_ready(request, &wanted).await?;
         }
-        let body = translate::create_body(request, &self.facts(request).await?)?;
         let reference = translate::image_reference(&request.assignment.container);
         let platform = request.assignment.container.platform.clone().unwrap_or_default();
         let options = CreateContainerOptions { name: Some(request.name.clone()), platform };
@@ -55,10 +56,19 @@ impl DockerRuntime {
             true => self.image_entrypoint(translate::image_reference(spec)).await?,
             false => None,
         };
+        let features = self.features().await?;
+        Ok(Facts { cpus, image_entrypoint, features, engine_socket: self.socket_path().to_owned() })
+    }
+
+    async fn features(&self) -> Result<BTreeSet<String>, RuntimeError> {
         let version = self.client().await.map_err(|e| self.failed(CREATE, Thing::Engine, e))?.client_version();
         let api_version = format!("{}.{}", version.major_version, version.minor_version);
-        let features = translate::abilities::features(&self.shared.allowed, &api_version);
-        Ok(Facts { cpus, image_entrypoint, features, engine_socket: self.socket_path().to_owned() })
+        Ok(translate::abilities::features(&self.shared.allowed, &api_version))
+    }
+
+    pub(super) async fn admits_container(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        let lack = proto::needs::lack(spec, &self.features().await?, &[self.socket_path()]);
+        lack.map_or(Ok(()), |lack| Err(RuntimeError::Lacking { lack }))
     }
 
     pub(super) async fn start_container(&self, id: &str) -> Result<(), RuntimeError> {
