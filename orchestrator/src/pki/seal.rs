@@ -167,11 +167,16 @@ fn write_key(path: &Path) -> Result<(), SealError> {
     let fail = |source| SealError::File { path: path.to_owned(), verb: "written", source };
     let mut key = Zeroizing::new([0_u8; KEY_BYTES]);
     getrandom::fill(key.as_mut_slice()).map_err(|e| SealError::Random(e.to_string()))?;
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(fail)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
     file.write_all(key.as_slice()).and_then(|()| file.sync_all()).map_err(fail)?;
     std::fs::File::open(directory).and_then(|d| d.sync_all()).map_err(fail)
+}
+
+/// Where a file is. The parent of a bare name is empty, which is no directory.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -225,6 +230,13 @@ mod tests {
         assert_ne!(digest, other.digest(BlobKind::Secret, b"x"), "the digest does not tell the content");
         let sealed = sealer.seal(BlobKind::Secret, &digest, b"x").expect("sealed");
         assert!(matches!(other.unseal(&blob(BlobKind::Secret, digest, sealed)), Err(SealError::OtherKey { .. })));
+    }
+
+    #[test]
+    fn a_bare_name_is_in_the_working_directory() {
+        assert_eq!(directory_of(Path::new("seal.key")), Path::new("."));
+        assert_eq!(directory_of(Path::new("keys/seal.key")), Path::new("keys"));
+        assert_eq!(directory_of(Path::new("/seal.key")), Path::new("/"));
     }
 
     #[test]
