@@ -132,7 +132,8 @@ async fn history(session: &mut Session, args: &RolloutShowArgs) -> Result<Exit, 
         Format::Json => json::to_json(&list()),
         Format::Yaml => json::to_yaml(&list()),
         Format::Name => answer.releases.iter().map(|r| format!("{}\n", r.number)).collect(),
-        Format::Table | Format::Wide => releases(&answer).render(session.terminal.width),
+        Format::Table => releases(&answer).render(session.terminal.width),
+        Format::Wide => releases(&answer).render(None),
     };
     session.terminal.print(&text)?;
     Ok(Exit::Done)

@@ -151,10 +151,29 @@ impl Write for Plain {
     }
 }
 
-/// Columns and lines of a terminal, 80 and 24 when they are not known.
+/// Columns and lines of a terminal. What it does not know itself `COLUMNS` and `LINES` say, and else it is 80 by 24.
 fn window(stream: impl std::os::fd::AsFd) -> (usize, usize) {
-    match rustix::termios::tcgetwinsize(stream) {
-        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (usize::from(size.ws_col), usize::from(size.ws_row)),
-        _ => (80, 24),
+    let (columns, lines) =
+        rustix::termios::tcgetwinsize(stream).map_or((0, 0), |size| (size.ws_col.into(), size.ws_row.into()));
+    let said = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    (known(columns, said("COLUMNS"), 80), known(lines, said("LINES"), 24))
+}
+
+/// What the terminal says, or the environment, or what most are; zero says nothing.
+fn known(of_terminal: usize, of_environment: Option<usize>, otherwise: usize) -> usize {
+    let mut told = [Some(of_terminal), of_environment].into_iter().flatten();
+    told.find(|n| *n > 0).unwrap_or(otherwise)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::known;
+
+    #[test]
+    fn a_terminal_that_does_not_know_its_size_has_that_of_the_environment() {
+        assert_eq!(known(132, Some(100), 80), 132);
+        assert_eq!(known(0, Some(100), 80), 100);
+        assert_eq!(known(0, Some(0), 80), 80);
+        assert_eq!(known(0, None, 80), 80);
     }
 }
