@@ -2,7 +2,9 @@
 //!
 //! Never talks to a server and never builds. What is judged is what `ctl apply` would send. Called by `lib.rs`.
 
+use anstyle::Style;
 use serde::Serialize;
+use std::fmt::Write;
 
 use crate::args::{CheckArgs, Format, ManifestArgs};
 use crate::exit::{Exit, Failure};
@@ -102,34 +104,47 @@ fn report<'c>(checked: &'c Checked, shown: &[&'c Judged]) -> Report<'c> {
 
 /// A line per key: its place, so that editors find it, its verdict, its path; below it what is said.
 fn lines(checked: &Checked, shown: &[&Judged]) -> String {
-    let place = |key: &Judged| match key.at.line {
-        0 => key.at.file.to_string(),
-        _ => key.at.to_string(),
-    };
-    let width = shown.iter().map(|key| place(key).chars().count()).max().unwrap_or(0);
-    let mut text = String::new();
-    for key in shown {
-        let style = match key.verdict {
-            Verdict::Honoured => GOOD,
-            Verdict::Translated => MOVING,
-            Verdict::Refused => BAD,
+    let places: Vec<String> = shown.iter().map(|key| place(key)).collect();
+    let width = places.iter().map(|place| place.chars().count()).max().unwrap_or(0);
+    let verdicts = [Verdict::Honoured, Verdict::Translated, Verdict::Refused];
+    let [honoured, translated, refused] = verdicts.map(|v| paint(style_of(v), &format!("{:10}", v.as_str())));
+    let mut text = String::with_capacity(shown.len() * (width + 64));
+    for (key, place) in shown.iter().zip(&places) {
+        let verdict = match key.verdict {
+            Verdict::Honoured => &honoured,
+            Verdict::Translated => &translated,
+            Verdict::Refused => &refused,
         };
-        let (verdict, path) = match key.path.as_str() {
-            "" => (key.verdict.as_str().to_owned(), String::new()),
-            path => (format!("{:10}", key.verdict.as_str()), format!("  {path}")),
+        let _ = match key.path.as_str() {
+            "" => writeln!(text, "{place:width$}  {}", paint(style_of(key.verdict), key.verdict.as_str())),
+            path => writeln!(text, "{place:width$}  {verdict}  {path}"),
         };
-        text.push_str(&format!("{:width$}  {}{path}\n", place(key), paint(style, &verdict)));
         for said in &key.said {
-            text.push_str(&format!("{:width$}    {}\n", "", said.text));
+            let _ = writeln!(text, "{:width$}    {}", "", said.text);
             let hint = said.hint.as_ref().map(|hint| format!("{:width$}    {} {hint}\n", "", paint(BOLD, "hint:")));
             text.push_str(&hint.unwrap_or_default());
         }
     }
     for remark in &checked.remarks {
-        text.push_str(&format!("{} {remark}\n", paint(BOLD, "note:")));
+        let _ = writeln!(text, "{} {remark}", paint(BOLD, "note:"));
     }
     text.push_str(&summary(checked));
     text
+}
+
+fn place(key: &Judged) -> String {
+    match key.at.line {
+        0 => key.at.file.to_string(),
+        _ => key.at.to_string(),
+    }
+}
+
+fn style_of(verdict: Verdict) -> Style {
+    match verdict {
+        Verdict::Honoured => GOOD,
+        Verdict::Translated => MOVING,
+        Verdict::Refused => BAD,
+    }
 }
 
 fn summary(checked: &Checked) -> String {

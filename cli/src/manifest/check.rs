@@ -3,15 +3,21 @@
 //! Never decides anything itself: it reads the manifest as `load` does, and sorts what was asked for and what was said by the keys it is
 //! about. Called by `ctl check`.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod standing;
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use proto::id::ProjectName;
 
+use super::assemble::Assembled;
 use super::lower::context::Context;
+use super::lower::{self, Lowered};
 use super::problem::{Notice, Position, Problem};
-use super::tree::{Mark, Node, Value, shorten};
-use super::{LoadOptions, Sources, assemble, lower};
+use super::tree::{Mark, Node};
+use super::{LoadOptions, Sources, assemble};
+use standing::Standing;
 
 /// Sections whose keys are names.
 const SECTIONS: [&str; 5] = ["services", "volumes", "networks", "configs", "secrets"];
@@ -70,6 +76,23 @@ pub struct Checked {
     pub keys: Vec<Judged>,
     /// What is worth knowing of the manifest as a whole, or of a service.
     pub remarks: Vec<Notice>,
+    /// What was judged. Nobody reads it again, but to free a hundred thousand values takes as long as to judge them: that is
+    /// for the caller to do, or to leave to the end of the process.
+    pub judged: Rest,
+}
+
+/// What is left of a manifest that was judged.
+#[derive(Debug, Clone, Default)]
+pub struct Rest {
+    _root: Option<Node>,
+    _lowered: Option<Box<Lowered>>,
+}
+
+impl Rest {
+    fn of(assembled: Option<Assembled>, lowered: Option<Lowered>) -> (Option<ProjectName>, Rest) {
+        let (root, project) = assembled.map_or((None, None), |a| (Some(a.root), a.name));
+        (project, Rest { _root: root, _lowered: lowered.map(Box::new) })
+    }
 }
 
 impl Checked {
@@ -89,27 +112,26 @@ pub fn check(options: &LoadOptions, sources: &dyn Sources) -> Checked {
     let mut cx = Context::new(sources);
     cx.judge_all();
     let assembled = assemble::assemble(options, &mut cx);
-    if let Some(assembled) = &assembled {
-        lower::lower(&assembled.root, &mut cx, assembled.name.as_ref());
-    }
+    let lowered = assembled.as_ref().and_then(|a| lower::lower(&a.root, &mut cx, a.name.as_ref()));
     if cx.has_left_out() {
-        return wrong_all_over(cx, assembled.and_then(|a| a.name));
+        return wrong_all_over(cx, assembled, lowered);
     }
-    let mut bench = Bench::new(cx.names());
-    cx.take_record().into_iter().for_each(|(path, at)| bench.key(path, at));
-    for (path, at, by) in std::mem::take(&mut cx.replaced) {
-        let by = bench.position(by);
-        bench.replaced(path, at, &by);
-    }
-    assembled.iter().for_each(|a| bench.walk(&a.root, ""));
+    let files = Files::of(cx.names());
+    let (record, replaced) = (cx.take_record(), std::mem::take(&mut cx.replaced));
     let (problems, notices) = cx.finish();
+    let standing = standing(&files, &problems, &notices, &record, assembled.as_ref());
+    let mut bench = Bench::new(files, record, standing);
+    for (path, at, by) in replaced {
+        bench.replaced(path, at, by);
+    }
     problems.into_iter().for_each(|problem| bench.problem(problem));
     let remarks = notices.into_iter().filter_map(|notice| bench.notice(notice)).collect();
-    Checked { project: assembled.and_then(|a| a.name), keys: bench.rows(), remarks }
+    let (project, judged) = Rest::of(assembled, lowered);
+    Checked { project, keys: bench.rows(), remarks, judged }
 }
 
 /// With more problems than are kept no key's verdict is certain: the problems that are kept, and how many there are besides.
-fn wrong_all_over(cx: Context<'_>, project: Option<ProjectName>) -> Checked {
+fn wrong_all_over(cx: Context<'_>, assembled: Option<Assembled>, lowered: Option<Lowered>) -> Checked {
     let (problems, remarks) = cx.finish();
     let keys = problems.into_iter().map(|p| Judged {
         path: String::new(),
@@ -117,190 +139,221 @@ fn wrong_all_over(cx: Context<'_>, project: Option<ProjectName>) -> Checked {
         verdict: Verdict::Refused,
         said: vec![Said { text: p.message, hint: p.hint }],
     });
-    Checked { project, keys: keys.collect(), remarks }
+    let (project, judged) = Rest::of(assembled, lowered);
+    Checked { project, keys: keys.collect(), remarks, judged }
+}
+
+/// What stands at the places that something is said about.
+fn standing(
+    files: &Files,
+    problems: &[Problem],
+    notices: &[Notice],
+    record: &[(String, Mark)],
+    assembled: Option<&Assembled>,
+) -> Standing {
+    let of_problems = problems.iter().filter_map(|p| Some((files.number(&p.path)?, p.line, p.col)));
+    let of_notices = notices.iter().filter_map(|n| Some((files.number(&n.file)?, n.line, n.col)));
+    let mut standing = Standing::asked_at(of_problems.chain(of_notices));
+    if !standing.is_empty() {
+        record.iter().for_each(|(path, at)| standing.stands(files.place(*at), path));
+        assembled.iter().for_each(|a| standing.walk(&a.root, &mut String::new(), &|at| files.place(at)));
+    }
+    standing
 }
 
 /// A place by which keys are sorted and found: the file's number, line and column.
 type Place = (u16, u32, u32);
 
-/// Where the judging is done.
-struct Bench {
-    files: Vec<Arc<str>>,
-    numbers: BTreeMap<Arc<str>, u16>,
-    /// Verdicts so far.
-    keys: BTreeMap<(Place, String), (Verdict, Vec<Said>)>,
-    /// Where the keys of a path stand: in several files, perhaps.
-    places: BTreeMap<String, BTreeSet<Place>>,
-    /// What stands at a place: paths of keys, of their values, and of items.
-    standing: BTreeMap<Place, Vec<String>>,
+/// The files by name and number. One that was read twice is one file here.
+struct Files {
+    names: Vec<Arc<str>>,
+    /// The first number of each name.
+    numbers: HashMap<Arc<str>, u16>,
+    /// The first number of the name of each.
+    first: Vec<u16>,
 }
 
-impl Bench {
-    fn new(files: Vec<Arc<str>>) -> Bench {
-        let numbers = files.iter().cloned().zip(0..).collect::<Vec<_>>().into_iter().rev().collect();
-        let (keys, places, standing) = Default::default();
-        Bench { files, numbers, keys, places, standing }
+// === impl Files ===
+
+impl Files {
+    fn of(names: Vec<Arc<str>>) -> Files {
+        let mut numbers: HashMap<Arc<str>, u16> = HashMap::new();
+        let first = names.iter().zip(0..).map(|(name, n)| *numbers.entry(name.clone()).or_insert(n)).collect();
+        Files { names, numbers, first }
     }
 
-    /// A file that was read twice is one file here.
-    fn place(&self, at: Mark) -> Place {
-        let name = self.files.get(usize::from(at.file));
-        (name.and_then(|name| self.numbers.get(name)).copied().unwrap_or(at.file), at.line, at.col)
+    fn number(&self, name: &str) -> Option<u16> {
+        self.numbers.get(name).copied()
     }
 
-    fn position(&self, at: Mark) -> Position {
-        let file = self.files.get(usize::from(at.file)).cloned().unwrap_or_default();
-        Position { file, line: at.line, col: at.col }
-    }
-
-    fn key(&mut self, path: String, at: Mark) {
-        let place = self.place(at);
-        self.places.entry(path.clone()).or_default().insert(place);
-        self.stands(at, &path);
-        self.keys.entry((place, path)).or_insert((Verdict::Honoured, Vec::new()));
-    }
-
-    fn replaced(&mut self, path: String, at: Mark, by: &Position) {
-        let said = Said { text: format!("replaced by {by}"), hint: None };
-        self.keys.insert((self.place(at), path), (Verdict::Honoured, vec![said]));
-    }
-
-    /// Notes what stands where.
-    fn walk(&mut self, node: &Node, path: &str) {
-        match &node.value {
-            Value::Map(entries) => {
-                let dot = if path.is_empty() { "" } else { "." };
-                for entry in entries {
-                    let below = format!("{path}{dot}{}", shorten(&entry.key));
-                    self.stands(entry.at, &below);
-                    let is_extension = entry.key.starts_with("x-") && entry.key != "x-wherry";
-                    if is_extension && !SECTIONS.contains(&path) {
-                        // Nothing reads it but the anchors in it, and what they give is judged where it is given.
-                        continue;
-                    }
-                    // A block begins where its first key does: what is said there is about that key.
-                    let first = match &entry.value.value {
-                        Value::Map(entries) => entries.first().map(|e| e.at),
-                        _ => None,
-                    };
-                    if first != Some(entry.value.at) {
-                        self.stands(entry.value.at, &below);
-                    }
-                    self.walk(&entry.value, &below);
-                }
-            }
-            Value::List(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    let below = format!("{path}[{index}]");
-                    self.stands(item.at, &below);
-                    self.walk(item, &below);
-                }
-            }
-            Value::Null | Value::Scalar(_) => {}
+    /// The number of a file; one that is no part of the manifest gets one now.
+    fn number_or_next(&mut self, name: &str) -> u16 {
+        if let Some(number) = self.number(name) {
+            return number;
         }
+        let number = u16::try_from(self.names.len()).unwrap_or(u16::MAX);
+        let name: Arc<str> = name.into();
+        self.names.push(name.clone());
+        self.numbers.insert(name, number);
+        number
     }
 
-    fn stands(&mut self, at: Mark, path: &str) {
-        let paths = self.standing.entry(self.place(at)).or_default();
-        if !paths.iter().any(|p| p == path) {
-            paths.push(path.to_owned());
+    fn place(&self, at: Mark) -> Place {
+        (self.first.get(usize::from(at.file)).copied().unwrap_or(at.file), at.line, at.col)
+    }
+
+    fn position(&self, (file, line, col): Place) -> Position {
+        Position { file: self.names.get(usize::from(file)).cloned().unwrap_or_default(), line, col }
+    }
+}
+
+/// A key with its verdict so far.
+struct Row {
+    place: Place,
+    path: String,
+    verdict: Verdict,
+    said: Vec<Said>,
+}
+
+/// Where the judging is done.
+struct Bench {
+    files: Files,
+    /// Every key that was asked for, by place and path.
+    rows: Vec<Row>,
+    /// What is said of anything else, by place and path.
+    others: BTreeMap<(Place, String), (Verdict, Vec<Said>)>,
+    /// Which rows a path has, by its hash: in several files, perhaps.
+    named: Vec<(u64, usize)>,
+    hasher: RandomState,
+    standing: Standing,
+}
+
+// === impl Bench ===
+
+impl Bench {
+    fn new(files: Files, record: Vec<(String, Mark)>, standing: Standing) -> Bench {
+        let row = |(path, at)| Row { place: files.place(at), path, verdict: Verdict::Honoured, said: Vec::new() };
+        let mut rows: Vec<Row> = record.into_iter().map(row).collect();
+        rows.sort_by(|a, b| (a.place, &a.path).cmp(&(b.place, &b.path)));
+        rows.dedup_by(|a, b| (a.place, &a.path) == (b.place, &b.path));
+        let hasher = RandomState::new();
+        let mut named: Vec<(u64, usize)> = Vec::new();
+        if !standing.is_empty() {
+            named.extend(rows.iter().enumerate().map(|(index, row)| (hasher.hash_one(row.path.as_str()), index)));
+            named.sort_unstable();
+        }
+        Bench { files, rows, others: BTreeMap::new(), named, hasher, standing }
+    }
+
+    fn replaced(&mut self, path: String, at: Mark, by: Mark) {
+        let by = Position { line: by.line, col: by.col, ..self.files.position((by.file, 0, 0)) };
+        let said = vec![Said { text: format!("replaced by {by}"), hint: None }];
+        let place = self.files.place(at);
+        match self.rows.binary_search_by(|row| (row.place, &row.path).cmp(&(place, &path))) {
+            Ok(index) => self.rows[index].said = said,
+            Err(_) => _ = self.others.insert((place, path), (Verdict::Honoured, said)),
         }
     }
 
     /// The keys that something is about which is said at a place: those that stand there or around what does.
-    fn about(&self, place: Place, text: &str) -> Vec<(Place, String)> {
-        let near = |(found, paths): (&Place, &Vec<String>)| (found.0 == place.0).then(|| paths.clone());
-        let paths = match self.standing.get(&place) {
-            Some(paths) => paths.clone(),
-            None => self.standing.range(..=place).next_back().and_then(near).unwrap_or_default(),
-        };
-        let mut keys: Vec<String> = paths.iter().filter_map(|path| self.around(path)).collect();
-        // A value that anchors or `extends` put into several places: it is about the one that is named.
-        let is_named = |path: &String| text.contains(&format!("`{path}`")) || text.contains(&format!("`{path}:"));
-        if keys.iter().any(is_named) {
-            keys.retain(is_named);
-        } else {
-            // An item and its first key begin at one place: then it is about the item.
-            let all = keys.clone();
-            keys.retain(|key| !all.iter().any(|other| key.len() > other.len() && key.starts_with(other.as_str())));
+    fn about(&self, place: Place, text: &str) -> Vec<usize> {
+        let mut keys: Vec<&str> =
+            self.standing.near(place).iter().filter_map(|path| self.around(path.as_str())).collect();
+        if keys.len() > 1 {
+            only_meant(&mut keys, text);
         }
-        let mut found: Vec<(Place, String)> = keys.into_iter().flat_map(|key| self.nearest(place, key)).collect();
-        found.sort();
+        let mut found: Vec<usize> = keys.into_iter().filter_map(|key| self.nearest(place, key)).collect();
+        found.sort_unstable();
         found.dedup();
         found
     }
 
     /// The key itself or the nearest one above it. A name is no key.
-    fn around(&self, path: &str) -> Option<String> {
-        let mut path = path;
-        loop {
-            if self.places.contains_key(path) {
-                return Some(path.to_owned());
-            }
-            path = &path[..path.rfind(['.', '['])?];
-            if SECTIONS.contains(&path) {
-                return None;
-            }
-        }
+    fn around<'p>(&self, path: &'p str) -> Option<&'p str> {
+        upwards(path).find(|path| self.rows_of(path).next().is_some())
     }
 
     /// The row of a key that stands at or before a place; a key may stand in several files.
-    fn nearest(&self, place: Place, key: String) -> Option<(Place, String)> {
-        let places = self.places.get(&key)?;
-        let found = places.iter().min_by_key(|at| (at.0 != place.0, place.1.abs_diff(at.1)))?;
-        Some((*found, key))
+    fn nearest(&self, place: Place, key: &str) -> Option<usize> {
+        let far = |index: &usize| {
+            let at = self.rows[*index].place;
+            (at.0 != place.0, place.1.abs_diff(at.1))
+        };
+        self.rows_of(key).min_by_key(far)
+    }
+
+    /// The rows of a path, in the order of their places.
+    fn rows_of<'b>(&'b self, path: &'b str) -> impl Iterator<Item = usize> + use<'b> {
+        let hash = self.hasher.hash_one(path);
+        let first = self.named.partition_point(|(other, _)| *other < hash);
+        let alike = self.named[first..].iter().take_while(move |(other, _)| *other == hash);
+        alike.map(|(_, index)| *index).filter(move |index| self.rows[*index].path == path)
     }
 
     fn problem(&mut self, problem: Problem) {
-        let is_part = self.numbers.contains_key(problem.path.as_str());
-        let place = (self.number(&problem.path), problem.line, problem.col);
+        let is_part = self.files.number(&problem.path).is_some();
+        let place = (self.files.number_or_next(&problem.path), problem.line, problem.col);
         let said = Said { text: problem.message, hint: problem.hint };
-        let mut keys = if is_part && problem.line > 0 { self.about(place, &said.text) } else { Vec::new() };
+        let keys = if is_part && problem.line > 0 { self.about(place, &said.text) } else { Vec::new() };
         if keys.is_empty() {
-            let standing = self.standing.get(&place).and_then(|paths| paths.first()).cloned();
-            keys.push((place, standing.unwrap_or_default()));
+            let standing = self.standing.at(place).first().cloned().unwrap_or_default();
+            let (verdict, all) = self.others.entry((place, standing)).or_insert((Verdict::Refused, Vec::new()));
+            *verdict = Verdict::Refused;
+            all.push(said);
+            return;
         }
         for key in keys {
-            let (verdict, all) = self.keys.entry(key).or_insert((Verdict::Refused, Vec::new()));
-            *verdict = Verdict::Refused;
-            all.push(said.clone());
+            let row = &mut self.rows[key];
+            row.verdict = Verdict::Refused;
+            row.said.push(said.clone());
         }
-    }
-
-    /// The number of a file; one that is no part of the manifest gets one now.
-    fn number(&mut self, name: &str) -> u16 {
-        if let Some(number) = self.numbers.get(name) {
-            return *number;
-        }
-        let number = u16::try_from(self.files.len()).unwrap_or(u16::MAX);
-        let name: Arc<str> = name.into();
-        self.files.push(name.clone());
-        self.numbers.insert(name, number);
-        number
     }
 
     /// Gives a notice to its keys, or back.
     fn notice(&mut self, notice: Notice) -> Option<Notice> {
-        let Some(number) = self.numbers.get(&notice.file).copied().filter(|_| notice.line > 0) else {
-            return Some(notice);
-        };
+        let Some(number) = self.files.number(&notice.file).filter(|_| notice.line > 0) else { return Some(notice) };
         let keys = self.about((number, notice.line, notice.col), &notice.text);
         for key in &keys {
-            let Some((verdict, all)) = self.keys.get_mut(key) else { continue };
+            let row = &mut self.rows[*key];
             if notice.translates {
-                *verdict = (*verdict).max(Verdict::Translated);
+                row.verdict = row.verdict.max(Verdict::Translated);
             }
-            all.push(Said { text: notice.text.clone(), hint: None });
+            row.said.push(Said { text: notice.text.clone(), hint: None });
         }
         keys.is_empty().then_some(notice)
     }
 
     fn rows(self) -> Vec<Judged> {
+        let others = self.others.into_iter().map(|((place, path), (verdict, said))| Row { place, path, verdict, said });
+        let mut rows = self.rows;
+        if others.len() > 0 {
+            rows.extend(others);
+            rows.sort_by(|a, b| (a.place, &a.path).cmp(&(b.place, &b.path)));
+        }
         let files = self.files;
-        let row = |((place, path), (verdict, said)): ((Place, String), (Verdict, Vec<Said>))| {
-            let file = files.get(usize::from(place.0)).cloned().unwrap_or_default();
-            Judged { path, at: Position { file, line: place.1, col: place.2 }, verdict, said }
-        };
-        self.keys.into_iter().map(row).collect()
+        let judged =
+            |row: Row| Judged { path: row.path, at: files.position(row.place), verdict: row.verdict, said: row.said };
+        rows.into_iter().map(judged).collect()
     }
+}
+
+/// Of several keys those that something is about.
+fn only_meant(keys: &mut Vec<&str>, text: &str) {
+    // A value that anchors or `extends` put into several places: it is about the one that is named.
+    let is_named = |path: &&str| text.contains(&format!("`{path}`")) || text.contains(&format!("`{path}:"));
+    if keys.iter().any(is_named) {
+        keys.retain(is_named);
+    } else {
+        // An item and its first key begin at one place: then it is about the item.
+        let all = keys.clone();
+        keys.retain(|key| !all.iter().any(|other| key.len() > other.len() && key.starts_with(other)));
+    }
+}
+
+/// A path and those above it, down to the name that a section's key is.
+fn upwards(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| {
+        let above = &path[..path.rfind(['.', '['])?];
+        (!SECTIONS.contains(&above)).then_some(above)
+    })
 }

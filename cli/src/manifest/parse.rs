@@ -2,7 +2,8 @@
 //!
 //! Never knows what a manifest means. Called by `load`; the only file that knows the YAML parser.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use proto::limits::{MANIFEST_MAX_BYTES, MANIFEST_MAX_DEPTH};
@@ -16,22 +17,15 @@ const ALIAS_MAX_BYTES: usize = 4 << 20;
 
 /// Reads one YAML document, the file of that number. `None`: there is nothing in it.
 pub fn parse(bytes: &[u8], file: u16) -> Result<Option<Node>, Fault> {
-    match document(bytes) {
-        Ok(Some(mut root)) => {
-            root.stamp(file);
-            Ok(Some(root))
-        }
-        Ok(None) => Ok(None),
-        Err(mut fault) => {
-            fault.at.file = file;
-            Err(fault)
-        }
-    }
+    document(bytes, file).map_err(|mut fault| {
+        fault.at.file = file;
+        fault
+    })
 }
 
-fn document(bytes: &[u8]) -> Result<Option<Node>, Fault> {
+fn document(bytes: &[u8], file: u16) -> Result<Option<Node>, Fault> {
     let text = checked_text(bytes)?;
-    let mut builder = Builder::default();
+    let mut builder = Builder { file, ..Builder::default() };
     for next in Parser::new_from_str(text) {
         let (event, span) = next.map_err(|e| scan_fault(text, &e))?;
         builder.take(event, span)?;
@@ -177,11 +171,12 @@ struct Open {
 
 enum Content {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, lines: HashMap<String, u32>, key: Option<(String, Mark, bool)>, merges: Vec<Node> },
+    Map { entries: Entries, key: Option<(String, Mark, bool)>, merges: Vec<Node> },
 }
 
 #[derive(Default)]
 struct Builder {
+    file: u16,
     open: Vec<Open>,
     anchors: HashMap<usize, (Node, Weight)>,
     copied: Weight,
@@ -192,7 +187,7 @@ struct Builder {
 impl Builder {
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
         let line = u32::try_from(span.start.line()).unwrap_or(u32::MAX).max(1);
-        let at = Mark { line, col: count(span.start.col()), ..Mark::default() };
+        let at = Mark { file: self.file, line, col: count(span.start.col()) };
         match event {
             Event::DocumentStart(..) => self.start_document(at),
             Event::Scalar(text, style, anchor, tag) => {
@@ -206,8 +201,8 @@ impl Builder {
             }
             Event::MappingStart(_, anchor, tag) => {
                 let (_, merging) = meaning(at, tag.as_deref())?;
-                let (entries, lines, key, merges) = Default::default();
-                self.start(Open { at, anchor, merging, content: Content::Map { entries, lines, key, merges } })
+                let (entries, key, merges) = Default::default();
+                self.start(Open { at, anchor, merging, content: Content::Map { entries, key, merges } })
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(id) => self.alias(id, at),
@@ -239,11 +234,11 @@ impl Builder {
         let Some(Open { at, anchor, merging, content }) = self.open.pop() else { return Ok(()) };
         let value = match content {
             Content::List(items) => Value::List(items),
-            Content::Map { mut entries, mut lines, merges, .. } => {
+            Content::Map { mut entries, merges, .. } => {
                 for merge in merges {
-                    merge_into(&mut entries, &mut lines, merge)?;
+                    merge_into(&mut entries, merge)?;
                 }
-                Value::Map(entries)
+                Value::Map(entries.all)
             }
         };
         self.finish_node(Node { at, value, merging }, anchor, false)
@@ -277,11 +272,11 @@ impl Builder {
         }
         match self.open.last_mut() {
             None => self.root = Some(node),
-            Some(Open { content: Content::List(items), .. }) => items.push(node),
-            Some(Open { content: Content::Map { entries, lines, key, merges }, .. }) => match key.take() {
+            Some(Open { content: Content::List(items), .. }) => push(items, node),
+            Some(Open { content: Content::Map { entries, key, merges }, .. }) => match key.take() {
                 None => *key = Some(map_key(node, plain)?),
                 Some((text, _, true)) if text == "<<" => merges.push(node),
-                Some((text, at, _)) => add_entry(entries, lines, text, at, node)?,
+                Some((text, at, _)) => add_entry(entries, text, at, node)?,
             },
         }
         Ok(())
@@ -301,15 +296,10 @@ fn map_key(node: Node, plain: bool) -> Result<(String, Mark, bool), Fault> {
     }
 }
 
-fn add_entry(
-    entries: &mut Vec<Entry>,
-    lines: &mut HashMap<String, u32>,
-    key: String,
-    at: Mark,
-    mut value: Node,
-) -> Result<(), Fault> {
-    if let Some(first) = lines.insert(key.clone(), at.line) {
-        let message = format!("`{}` is written twice: on line {first} and on line {}", shorten(&key), at.line);
+fn add_entry(entries: &mut Entries, key: String, at: Mark, mut value: Node) -> Result<(), Fault> {
+    if let Some(first) = entries.find(&key) {
+        let message =
+            format!("`{}` is written twice: on line {} and on line {}", shorten(&key), first.at.line, at.line);
         return Err(Fault::new(at, message, "keep one of them"));
     }
     if value.value == Value::Null {
@@ -320,24 +310,63 @@ fn add_entry(
 }
 
 /// The merge key of YAML 1.1: keys written beside it win, earlier maps win over later ones.
-fn merge_into(entries: &mut Vec<Entry>, lines: &mut HashMap<String, u32>, source: Node) -> Result<(), Fault> {
+fn merge_into(entries: &mut Entries, source: Node) -> Result<(), Fault> {
     match source.value {
         Value::Map(more) => {
             for entry in more {
-                if lines.insert(entry.key.clone(), entry.at.line).is_none() {
+                if entries.find(&entry.key).is_none() {
                     entries.push(entry);
                 }
             }
             Ok(())
         }
         Value::List(sources) if sources.iter().all(|s| matches!(s.value, Value::Map(_))) => {
-            sources.into_iter().try_for_each(|s| merge_into(entries, lines, s))
+            sources.into_iter().try_for_each(|s| merge_into(entries, s))
         }
         _ => {
             let message = format!("`<<` merges a map or a list of maps, found {}", source.describe());
             Err(Fault::new(source.at, message, "write `<<: *anchor`"))
         }
     }
+}
+
+/// Entries of a map up to which one is found by looking at each.
+const FEW: usize = 16;
+
+/// The entries of a map being read. A key is found fast also among tens of thousands, without a second copy of it.
+#[derive(Default)]
+struct Entries {
+    all: Vec<Entry>,
+    /// Hashes of all keys, once there are more than a few.
+    hashes: HashSet<u64>,
+    hasher: RandomState,
+}
+
+// === impl Entries ===
+
+impl Entries {
+    fn find(&self, key: &str) -> Option<&Entry> {
+        let may_be_there = self.hashes.is_empty() || self.hashes.contains(&self.hasher.hash_one(key));
+        self.all.iter().filter(|_| may_be_there).find(|entry| entry.key == key)
+    }
+
+    fn push(&mut self, entry: Entry) {
+        if !self.hashes.is_empty() {
+            self.hashes.insert(self.hasher.hash_one(&entry.key));
+        } else if self.all.len() == FEW {
+            let keys = self.all.iter().chain([&entry]).map(|e| self.hasher.hash_one(&e.key));
+            self.hashes = keys.collect();
+        }
+        push(&mut self.all, entry);
+    }
+}
+
+/// Adds to a collection. Most have one or two values: room for four in each of them would be most of the memory.
+fn push<T>(all: &mut Vec<T>, one: T) {
+    if all.is_empty() {
+        all.reserve_exact(1);
+    }
+    all.push(one);
 }
 
 /// What a tag means: whether it makes a scalar text, and how the value is merged. Others than YAML's and Compose's are refused.

@@ -135,19 +135,6 @@ impl Node {
         Node { at, value, merging: Merging::Merge }
     }
 
-    /// Puts all of it into a file.
-    pub fn stamp(&mut self, file: u16) {
-        self.at.file = file;
-        match &mut self.value {
-            Value::Null | Value::Scalar(_) => {}
-            Value::List(items) => items.iter_mut().for_each(|item| item.stamp(file)),
-            Value::Map(entries) => entries.iter_mut().for_each(|entry| {
-                entry.at.file = file;
-                entry.value.stamp(file);
-            }),
-        }
-    }
-
     /// Whether two values say the same, wherever they stand.
     pub fn says_the_same_as(&self, other: &Node) -> bool {
         match (&self.value, &other.value) {
@@ -187,13 +174,27 @@ impl Node {
     }
 }
 
+/// Characters of a text that messages and paths show at most.
+const SHORT_MAX: usize = 40;
+
 /// At most 40 characters of a text in one line, for messages.
 pub fn shorten(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(41).collect();
-    if line.chars().count() > 40 {
-        let mut cut: String = line.chars().take(37).collect();
-        cut.push_str("...");
-        return cut;
+    let mut short = String::with_capacity(text.len().min(SHORT_MAX));
+    push_short(&mut short, text);
+    short
+}
+
+/// The same, written behind another text.
+pub fn push_short(out: &mut String, text: &str) {
+    if text.len() <= SHORT_MAX && text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        return out.push_str(text);
     }
-    line
+    let line = || text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    match line().nth(SHORT_MAX) {
+        None => out.extend(line()),
+        Some(_) => {
+            out.extend(line().take(SHORT_MAX - 3));
+            out.push_str("...");
+        }
+    }
 }

@@ -212,15 +212,14 @@ pub fn settle(cx: &mut Context<'_>, node: &mut Node) {
 fn settle_below(cx: &mut Context<'_>, node: &mut Node, path: Option<&Path<'_>>) {
     match &mut node.value {
         Value::Map(entries) => entries.retain_mut(|entry| {
-            let key = entry.key.clone();
-            let below = path.map_or(Path::top(&key), |path| path.below(&key));
-            let is_reset = entry.value.merging == Merging::Reset;
-            if is_reset {
-                reset(cx, entry, &below, false);
-            } else {
-                settle_below(cx, &mut entry.value, Some(&below));
+            if entry.value.merging == Merging::Reset {
+                let key = entry.key.clone();
+                reset(cx, entry, &path.map_or(Path::top(&key), |path| path.below(&key)), false);
+                return false;
             }
-            !is_reset
+            let below = path.map_or(Path::top(&entry.key), |path| path.below(&entry.key));
+            settle_below(cx, &mut entry.value, Some(&below));
+            true
         }),
         Value::List(items) => items.iter_mut().for_each(|item| settle_below(cx, item, path)),
         Value::Null | Value::Scalar(_) => {}

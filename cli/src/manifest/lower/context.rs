@@ -2,13 +2,12 @@
 //!
 //! Never knows a key of Compose. Used by every file of `lower`.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use super::fields::{Field, Fields};
+pub use super::fields::{Field, Fields, Record};
 
 use super::super::interpolate::Variables;
 use super::super::problem::{Notice, PROBLEMS_JUDGED, PROBLEMS_KEPT, Problem};
@@ -42,14 +41,11 @@ pub struct Context<'a> {
     problems_left_out: usize,
     judges_all: bool,
     silenced: BTreeSet<Mark>,
-    notices: BTreeSet<(u16, Notice)>,
-    record: Record,
+    notices: Vec<(u16, Notice)>,
+    record: Rc<Record>,
     /// Keys of earlier files that later files replace: path, place, place of the later one.
     pub replaced: Vec<(String, Mark, Mark)>,
 }
-
-/// Every key that stands in the manifest, asked for or refused: its path with its place.
-pub type Record = Rc<RefCell<Vec<(String, Mark)>>>;
 
 /// The rank of what stands in no file of the manifest: after all that does.
 const ELSEWHERE: u16 = u16::MAX;
@@ -66,8 +62,8 @@ impl<'a> Context<'a> {
             problems_left_out: 0,
             judges_all: false,
             silenced: BTreeSet::new(),
-            notices: BTreeSet::new(),
-            record: Record::default(),
+            notices: Vec::new(),
+            record: Rc::default(),
             replaced: Vec::new(),
         }
     }
@@ -76,6 +72,7 @@ impl<'a> Context<'a> {
     pub fn judge_all(&mut self) {
         self.problems_kept = PROBLEMS_JUDGED;
         self.judges_all = true;
+        self.record.keep(true);
     }
 
     /// Whether a verdict of every key is wanted.
@@ -139,12 +136,12 @@ impl<'a> Context<'a> {
 
     /// Notes that a key was understood which lowering will not see.
     pub fn understood(&mut self, path: impl Into<String>, at: Mark) {
-        self.record.borrow_mut().push((path.into(), at));
+        self.record.note(|| path.into(), at);
     }
 
     /// The keys that stand in the manifest, with their places; empties it.
     pub fn take_record(&mut self) -> Vec<(String, Mark)> {
-        std::mem::take(&mut self.record.borrow_mut())
+        self.record.take()
     }
 
     /// Notes that a key of an earlier file is replaced by the one of a later file.
@@ -177,12 +174,17 @@ impl<'a> Context<'a> {
 
     fn add_problem(&mut self, rank: u16, file: &str, at: Mark, message: impl Into<String>, hint: &str) {
         if self.is_full() {
-            self.problems_left_out += 1;
-            return;
+            return self.leave_out();
         }
         let hint = (!hint.is_empty()).then(|| hint.to_owned());
         let problem = Problem { path: file.to_owned(), line: at.line, col: at.col, message: message.into(), hint };
         self.problems.insert((rank, problem));
+    }
+
+    /// One more problem that is only counted. Which keys stand in the manifest is of no use from then on.
+    pub(super) fn leave_out(&mut self) {
+        self.problems_left_out += 1;
+        self.record.keep(false);
     }
 
     /// A problem already in words.
@@ -202,13 +204,16 @@ impl<'a> Context<'a> {
 
     fn say(&mut self, at: Mark, text: String, translates: bool) {
         let file = self.name(at);
-        self.notices.insert((at.file, Notice { file, line: at.line, col: at.col, text, translates }));
+        self.notices.push((at.file, Notice { file, line: at.line, col: at.col, text, translates }));
     }
 
     /// All problems and all notices, sorted by place.
     pub fn finish(self) -> (Vec<Problem>, Vec<Notice>) {
         let name = self.name(Mark::default());
-        let notices = self.notices.into_iter().map(|(_, notice)| notice).collect();
+        let mut notices = self.notices;
+        notices.sort();
+        notices.dedup();
+        let notices = notices.into_iter().map(|(_, notice)| notice).collect();
         let mut problems: Vec<Problem> = self.problems.into_iter().map(|(_, problem)| problem).collect();
         if self.problems_left_out > 0 {
             let message = match self.problems_left_out {
@@ -351,8 +356,20 @@ impl<'a> Context<'a> {
 
     /// The strings of a list, each with its place.
     pub fn text_list(&mut self, field: &Field<'_>) -> Option<Vec<(String, Mark)>> {
-        let items = self.list(field)?;
-        Some(items.iter().filter_map(|item| Some((self.text(item)?.to_owned(), item.at))).collect())
+        let Value::List(items) = &field.node.value else {
+            self.mismatch(field, "a list");
+            return None;
+        };
+        let texts = items.iter().enumerate();
+        Some(texts.filter_map(|(index, item)| Some((self.item(field, index, item)?.to_owned(), item.at))).collect())
+    }
+
+    /// The string that is an item of a list. Its path is made only to complain.
+    fn item<'n>(&mut self, field: &Field<'_>, index: usize, node: &'n Node) -> Option<&'n str> {
+        match &node.value {
+            Value::Scalar(scalar) if scalar.kind() == ScalarKind::Text => Some(&scalar.text),
+            _ => self.text(&Field { path: format!("{}[{index}]", field.path), at: node.at, node }),
+        }
     }
 
     /// A map.
@@ -366,7 +383,7 @@ impl<'a> Context<'a> {
             self.mismatch(field, expected);
             return None;
         };
-        Some(Fields { path: field.path.clone(), at: field.at, entries, asked: Vec::new(), record: self.record.clone() })
+        Some(Fields::of(field, entries, self.record.clone()))
     }
 
     /// A map of names to scalars, or a list of `NAME=value`. A name without a value has `None`.
@@ -391,15 +408,19 @@ impl<'a> Context<'a> {
     }
 
     fn listed_pairs(&mut self, field: &Field<'_>) -> Vec<(String, Option<String>, Mark)> {
-        let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+        let Value::List(items) = &field.node.value else {
+            self.mismatch(field, "a map or a list");
+            return Vec::new();
+        };
+        let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
         let mut pairs = Vec::new();
-        for item in self.list_or(field, "a map or a list").unwrap_or_default() {
-            let Some(text) = self.text(&item) else { continue };
+        for (index, item) in items.iter().enumerate() {
+            let Some(text) = self.item(field, index, item) else { continue };
             let (name, value) = match text.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (text, None),
             };
-            if let Some(first) = seen.insert(name.to_owned(), item.at.line) {
+            if let Some(first) = seen.insert(name, item.at.line) {
                 let message = format!(
                     "`{}` is written twice in `{}`: on line {first} and on line {}",
                     shorten(name),
@@ -447,7 +468,7 @@ impl<'a> Context<'a> {
         }
         for (name, line) in found.undefined {
             let text = format!("the variable `{name}` is not set: taken as empty");
-            self.notices.insert((ELSEWHERE, Notice { file: file.into(), line, col: 1, text, translates: false }));
+            self.notices.push((ELSEWHERE, Notice { file: file.into(), line, col: 1, text, translates: false }));
         }
         found.variables
     }

@@ -2,8 +2,38 @@
 //!
 //! Never knows a key of Compose. Used by every file of `lower`, by `context`'s name.
 
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use super::super::tree::{Entry, Mark, Node, Value, shorten};
-use super::context::{Context, Record};
+use super::context::Context;
+
+/// Every key that stands in the manifest, asked for or refused: its path with its place. Empty unless it is to be kept.
+#[derive(Default)]
+pub struct Record {
+    keys: RefCell<Vec<(String, Mark)>>,
+    is_kept: Cell<bool>,
+}
+
+impl Record {
+    /// From now on keys are noted, or not.
+    pub(super) fn keep(&self, is_kept: bool) {
+        self.is_kept.set(is_kept);
+    }
+
+    /// Notes a key.
+    pub(super) fn note(&self, path: impl FnOnce() -> String, at: Mark) {
+        if self.is_kept.get() {
+            self.keys.borrow_mut().push((path(), at));
+        }
+    }
+
+    /// All that were noted; empties it.
+    pub(super) fn take(&self) -> Vec<(String, Mark)> {
+        self.keys.take()
+    }
+}
 
 /// A key with its value, and its path for messages.
 #[derive(Clone)]
@@ -22,24 +52,41 @@ pub struct Fields<'a> {
     pub path: String,
     /// Where it stands.
     pub at: Mark,
-    pub(super) entries: &'a [Entry],
-    pub(super) asked: Vec<&'static str>,
-    pub(super) record: Record,
+    entries: &'a [Entry],
+    /// Where its keys are, made when the first is asked for of a map with more of them than any rule asks for.
+    index: OnceCell<HashMap<&'a str, &'a Entry>>,
+    asked: Vec<&'static str>,
+    record: Rc<Record>,
 }
 
+/// Entries from which on a map has an index: above all keys that a rule asks for.
+const INDEXED_FROM: usize = 200;
+
 impl<'a> Fields<'a> {
+    /// The entries of a map.
+    pub(super) fn of(field: &Field<'a>, entries: &'a [Entry], record: Rc<Record>) -> Fields<'a> {
+        Fields { path: field.path.clone(), at: field.at, entries, index: OnceCell::new(), asked: Vec::new(), record }
+    }
+
+    fn entry(&self, key: &str) -> Option<&'a Entry> {
+        if self.entries.len() < INDEXED_FROM {
+            return self.entries.iter().find(|e| e.key == key);
+        }
+        self.index.get_or_init(|| self.entries.iter().map(|e| (e.key.as_str(), e)).collect()).get(key).copied()
+    }
+
     /// The value of a key, unless it is absent or null.
     pub fn take(&mut self, key: &'static str) -> Option<Field<'a>> {
         self.asked.push(key);
-        let entry = self.entries.iter().find(|e| e.key == key)?;
+        let entry = self.entry(key)?;
         let field = self.field(entry);
-        self.record.borrow_mut().push((field.path.clone(), field.at));
+        self.record.note(|| field.path.clone(), field.at);
         (entry.value.value != Value::Null).then_some(field)
     }
 
     /// Whether a key is written, even without a value.
     pub fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|e| e.key == key)
+        self.entry(key).is_some()
     }
 
     /// All entries, for maps whose keys are names: there a name that begins with `x-` is a name like any other.
@@ -59,9 +106,14 @@ impl<'a> Fields<'a> {
             if self.asked.contains(&key) {
                 continue;
             }
+            let is_extension = key.starts_with("x-");
+            if cx.is_full() && !is_extension {
+                cx.leave_out();
+                continue;
+            }
             let path = self.field(entry).path;
-            self.record.borrow_mut().push((path.clone(), entry.at));
-            if key.starts_with("x-") {
+            self.record.note(|| path.clone(), entry.at);
+            if is_extension {
                 continue;
             }
             if let Some((_, hint)) = not_yet.iter().find(|(name, _)| *name == key) {
