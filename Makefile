@@ -1,6 +1,6 @@
 # One way to run things, the same for a person and for CI.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart images dist test lint fmt bench sim mutants fuzz leftovers-before leftovers-after clean-check update-load upgrade-check
+.PHONY: help quickstart images dist test lint fmt bench sim mutants fuzz leftovers-before leftovers-after clean-check update-load upgrade-check rotation
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ update-load: ## 20 updates of 4 replicas under load, 200 000 requests, none of w
 
 upgrade-check: ## does today's build take over from an earlier one without restarting a container? builds both
 	@packaging/upgrade-check
+
+rotation: ## certificates of a minute replaced for MINUTES (60) under calls of every kind, none of which may fail
+	@packaging/rotation
 
 sim: ## 10 000 simulated clusters with faults; a seed is a bug report
 	cargo run -p tests --bin sim -- --seeds 10000

@@ -16,10 +16,16 @@ use proto::peer::Remote;
 use proto::v1::{self, control_client::ControlClient};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::exit::{Exit, Failure};
+
+mod way;
+
+use way::Way;
+pub use way::{Incoming, Place};
 
 /// How long a question may take.
 pub const READ_DEADLINE: Duration = Duration::from_secs(10);
@@ -27,8 +33,6 @@ pub const READ_DEADLINE: Duration = Duration::from_secs(10);
 pub const CHANGE_DEADLINE: Duration = Duration::from_secs(30);
 /// Trailer that carries a `v1::Refusal`.
 const REFUSAL_TRAILER: &str = "wherry-refusal-bin";
-/// Between pings of a server on another host, and the longest wait for one to come back.
-const KEEPALIVE: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
@@ -121,34 +125,13 @@ fn refused(message: String, refusal: &v1::Refusal) -> Failure {
     failure
 }
 
-/// Which cluster a client talks to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A server of this host.
-    Socket(PathBuf),
-    /// Servers of other hosts.
-    Context {
-        /// The context's name.
-        name: String,
-        /// Their addresses.
-        servers: String,
-    },
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Place::Socket(path) => write!(f, "{}", path.display()),
-            Place::Context { name, servers } => write!(f, "{servers} (context {name})"),
-        }
-    }
-}
-
 /// One connection to one server.
 #[derive(Debug, Clone)]
 pub struct Client {
-    inner: ControlClient<Channel>,
+    way: Way,
     place: Place,
+    /// Keeps the certificate young as long as a clone of this client is there.
+    _keeper: Option<Arc<AbortOnDropHandle<()>>>,
     /// Drawn when ctl starts: half of every request id.
     session: u64,
     sequence: Arc<AtomicU64>,
@@ -176,7 +159,7 @@ impl Client {
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         });
         let channel = Endpoint::from_static("http://wherry.local").connect_with_connector_lazy(connector);
-        Ok(Client::on(channel, Place::Socket(socket.to_owned())))
+        Ok(Client::on(Way::Local(channel), Place::Socket(socket.to_owned())))
     }
 
     /// The server of this host, once it has a node that is ready; else why not yet. Asks briefly: it is asked again.
@@ -192,30 +175,36 @@ impl Client {
         Err(reason.map_or("its node has not joined yet".to_owned(), |r| format!("its node is not ready: {r}")))
     }
 
-    /// Connects to the first of a context's servers that answers, or says why none does.
-    pub async fn remote(name: &str, remote: &Arc<Remote>) -> Result<Client, CallError> {
+    /// Connects to the first of a context's servers that answers, or says why none does. `keeper` runs as long as the client.
+    pub async fn remote(
+        name: &str,
+        remote: &Arc<Remote>,
+        keeper: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Client, CallError> {
         let place = Place::Context { name: name.to_owned(), servers: remote.shown() };
         // A first knock says at once what a call would only say at its deadline.
         if let Err(e) = remote.connect().await {
             return Err(CallError::Unreachable { place, cause: proto::peer::explain(&e) });
         }
-        let endpoint = Endpoint::from_static("http://server.wherry")
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE);
-        Ok(Client::on(remote.channel(endpoint), place))
+        let client = Client::on(Way::Remote(Arc::clone(remote)), place);
+        Ok(Client { _keeper: Some(Arc::new(AbortOnDropHandle::new(tokio::spawn(keeper)))), ..client })
     }
 
-    fn on(channel: Channel, place: Place) -> Client {
-        let limit = proto::limits::MESSAGE_MAX_BYTES;
-        let inner = ControlClient::new(channel).max_decoding_message_size(limit).max_encoding_message_size(limit);
+    fn on(way: Way, place: Place) -> Client {
         Client {
-            inner,
+            way,
             place,
+            _keeper: None,
             session: draw(),
             sequence: Arc::new(AtomicU64::new(1)),
             read_deadline: READ_DEADLINE,
             change_deadline: CHANGE_DEADLINE,
         }
+    }
+
+    fn control(&self) -> ControlClient<Channel> {
+        let limit = proto::limits::MESSAGE_MAX_BYTES;
+        ControlClient::new(self.way.channel()).max_decoding_message_size(limit).max_encoding_message_size(limit)
     }
 
     /// The socket it talks to, if it is one.
@@ -272,14 +261,15 @@ impl Client {
     }
 
     /// Snapshots as they change.
-    pub async fn watch(&self, project: &str, events: u32) -> Result<Streaming<v1::Snapshot>, CallError> {
+    pub async fn watch(&self, project: &str, events: u32) -> Result<Incoming<v1::Snapshot>, CallError> {
         let request = v1::GetSnapshotRequest { project: project.to_owned(), events };
-        self.stream("watching the cluster's state", request, async |mut c, r| c.watch_snapshot(r).await).await
+        self.stream("watching the cluster's state", request, true, async |mut c, r| c.watch_snapshot(r).await).await
     }
 
     /// What happened, and as it happens.
-    pub async fn events(&self, request: v1::WatchEventsRequest) -> Result<Streaming<v1::EventBatch>, CallError> {
-        self.stream("watching events", request, async |mut c, r| c.watch_events(r).await).await
+    pub async fn events(&self, request: v1::WatchEventsRequest) -> Result<Incoming<v1::EventBatch>, CallError> {
+        let is_endless = !request.once;
+        self.stream("watching events", request, is_endless, async |mut c, r| c.watch_events(r).await).await
     }
 
     /// The state in words.
@@ -288,8 +278,9 @@ impl Client {
     }
 
     /// Output of tasks.
-    pub async fn logs(&self, request: v1::LogsRequest) -> Result<Streaming<v1::LogChunk>, CallError> {
-        self.stream("reading logs", request, async |mut c, r| c.logs(r).await).await
+    pub async fn logs(&self, request: v1::LogsRequest) -> Result<Incoming<v1::LogChunk>, CallError> {
+        let is_endless = request.query.is_some_and(|query| query.follow);
+        self.stream("reading logs", request, is_endless, async |mut c, r| c.logs(r).await).await
     }
 
     /// Uploads a config or secret; returns its digest.
@@ -399,7 +390,7 @@ impl Client {
         loop {
             let mut request = Request::new(message.clone());
             request.set_timeout(end.saturating_duration_since(Instant::now()));
-            let status = match timeout_at(end, call(self.inner.clone(), request)).await {
+            let status = match timeout_at(end, call(self.control(), request)).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded(format!("no answer within {} s", within.as_secs())),
@@ -412,14 +403,21 @@ impl Client {
         }
     }
 
-    async fn stream<Q, A, F, Fut>(&self, what: &'static str, message: Q, call: F) -> Result<Streaming<A>, CallError>
+    async fn stream<Q, A, F, Fut>(
+        &self,
+        what: &'static str,
+        message: Q,
+        is_endless: bool,
+        call: F,
+    ) -> Result<Incoming<A>, CallError>
     where
         F: FnOnce(ControlClient<Channel>, Request<Q>) -> Fut,
         Fut: Future<Output = Result<Response<Streaming<A>>, Status>>,
     {
         let end = Instant::now() + self.read_deadline;
-        match timeout_at(end, call(self.inner.clone(), Request::new(message))).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
+        let shown = if is_endless { self.way.shown() } else { None };
+        match timeout_at(end, call(self.control(), Request::new(message))).await {
+            Ok(Ok(response)) => Ok(Incoming::new(response.into_inner(), shown)),
             Ok(Err(status)) => Err(self.judge(what, self.read_deadline, false, &status)),
             Err(_) => Err(CallError::Deadline { what, after_s: self.read_deadline.as_secs() }),
         }

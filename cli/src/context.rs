@@ -1,13 +1,14 @@
 //! Contexts: clusters on other hosts that this user has joined, each a file with key and certificate (0600).
 //!
-//! Renews a certificate that is past half of its life whenever it is used. Never prints. Called by `session` and
-//! `command/context`.
+//! Renews a certificate that is past half of its life whenever it is used, and as long as it is. Never prints. Called by
+//! `session` and `command/context`.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::join_token::JoinToken;
 use proto::peer::{self, Kept, KeptError, PrivateKey, Remote};
@@ -18,6 +19,11 @@ use crate::time::now_ms;
 
 /// The file that names the context in use.
 const CURRENT: &str = "current-context";
+/// Pause before a certificate that was not renewed is tried again: a part of its life, and at least so long.
+const AGAIN_PART: u64 = 20;
+const AGAIN_MIN_MS: u64 = 500;
+/// Longest sleep of who keeps a certificate young: clocks may be set meanwhile.
+const SLEEP_MAX: Duration = Duration::from_secs(3_600);
 
 /// This user's contexts.
 #[derive(Debug)]
@@ -130,26 +136,64 @@ impl Contexts {
                 .hint(format!("then `ctl context add {name} --server {} --token-file FILE`", kept.servers.join(","))));
         }
         let remote = kept.remote().map_err(|e| unusable(name, &e))?;
-        if now >= kept.half_unix_ms() {
-            // What fails here fails again below, with words about what was asked; until then the old one holds.
-            if let Ok(renewed) = peer::renew(&kept, &remote).await {
-                self.write(&self.file(name), &renewed.write())?;
-                return renewed.remote().map_err(|e| unusable(name, &e));
-            }
-        }
+        // What fails here fails again below, with words about what was asked; until then the old one holds.
+        let _ = self.renew_if_due(name, &kept, &remote).await;
         Ok(remote)
+    }
+
+    /// A new certificate if the present one is past its half: kept, and shown from now on.
+    async fn renew_if_due(&self, name: &str, kept: &Kept, remote: &Arc<Remote>) -> Result<(), Failure> {
+        if now_ms() < kept.half_unix_ms() {
+            return Ok(());
+        }
+        let renewed = peer::renew(kept, remote).await.map_err(|e| Failure::refused(e.to_string()))?;
+        remote.show(renewed.credentials().map_err(|e| unusable(name, &e))?);
+        self.write(&self.file(name), &renewed.write())
+    }
+
+    /// Keeps the certificate that is shown young, for commands that run long: renews at half of its life what is in the
+    /// file by then. Ends when the context is gone or somebody else's.
+    pub async fn keep(self, name: String, remote: Arc<Remote>) {
+        let Ok(mut shown) = self.kept(&name) else { return };
+        let mut due = shown.half_unix_ms();
+        loop {
+            let left = Duration::from_millis(due.saturating_sub(now_ms())).min(SLEEP_MAX);
+            tokio::time::sleep(left).await;
+            if now_ms() < due {
+                continue;
+            }
+            let Ok(kept) = self.kept(&name) else { return };
+            if !kept.is_same_identity(&shown) {
+                return;
+            }
+            // Another ctl may have renewed it.
+            if kept.until_unix_ms > shown.until_unix_ms
+                && let Ok(credentials) = kept.credentials()
+            {
+                remote.show(credentials);
+            }
+            let _ = self.renew_if_due(&name, &kept, &remote).await;
+            shown = self.kept(&name).unwrap_or(kept);
+            let pause = (shown.until_unix_ms.saturating_sub(shown.from_unix_ms) / AGAIN_PART).max(AGAIN_MIN_MS);
+            due = shown.half_unix_ms().max(now_ms() + pause);
+        }
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         let parent = path.parent().unwrap_or(&self.dir);
-        let beside = path.with_extension("new");
+        // Several ctl may write the same one: each beside it, the last one stays.
+        let beside =
+            path.with_extension(format!("{:08x}.new", getrandom::u32().unwrap_or_else(|_| std::process::id())));
         let written = DirBuilder::new().recursive(true).mode(0o700).create(parent).and_then(|()| {
             let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
             file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&beside, path)
         });
-        written.map_err(|e| cannot("write", path, &e))
+        written.map_err(|e| {
+            let _ = fs::remove_file(&beside);
+            cannot("write", path, &e)
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::args::{InProject, Target};
 use crate::client::Client;
@@ -41,8 +42,10 @@ impl Session {
     /// A connection to the cluster.
     pub async fn client(&self) -> Result<Client, Failure> {
         if let Some(name) = self.context()? {
-            let remote = Contexts::of(&self.places).open(&name).await?;
-            return Ok(Client::remote(&name, &remote).await?);
+            let contexts = Contexts::of(&self.places);
+            let remote = contexts.open(&name).await?;
+            let keeper = contexts.keep(name.clone(), Arc::clone(&remote));
+            return Ok(Client::remote(&name, &remote, keeper).await?);
         }
         let socket = self.places.socket(&self.target, place::alive)?;
         Ok(Client::connect(&socket).await?)

@@ -1,5 +1,5 @@
 //! Promise: a token or certificate that is expired, revoked, used up, cut short, changed or of another cluster is refused
-//! with words that say which and what to do; and certificates are renewed without a call that fails.
+//! with words that say which and what to do. That they are renewed without a call that fails: `rotation`.
 
 use std::time::Duration;
 
@@ -14,10 +14,6 @@ const NODE: &str = "00000000000000a1";
 
 fn key() -> PrivateKey {
     PrivateKey::generate().expect("a key")
-}
-
-fn endpoint() -> tonic::transport::Endpoint {
-    tonic::transport::Endpoint::from_static("http://server.wherry")
 }
 
 fn words(refused: Result<Kept, EnrolError>) -> String {
@@ -160,47 +156,6 @@ fn mixed(trust: &Kept, shown: &Kept) -> Kept {
         value[name] = field(shown, name);
     }
     Kept::read(&serde_json::to_vec(&value).expect("JSON")).expect("an identity")
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn certificates_are_renewed_without_a_failed_call() {
-    const LIFE: Duration = Duration::from_secs(4);
-    let site = Site::new(LIFE).await;
-    let token = site.token_file("token", &site.agent_token(1).await);
-    let guest = site.run_agent("node", site.door(&token));
-    until("the node is ready", async || site.snapshot().await.nodes.iter().any(|n| n.state == "ready").then_some(()))
-        .await;
-    let identity = site.dir.path().join("node/identity.json");
-    let until_of = || Kept::read(&std::fs::read(&identity).expect("is kept")).expect("an identity").until_unix_ms;
-    let first_until = until_of();
-
-    // An operator who asks all the time and renews at half of each life.
-    let mut kept = site.operator("ada", "admin", "").await;
-    let remote = kept.remote().expect("an identity");
-    let (mut calls, mut renewals) = (0_u64, 0);
-    let certificates_of_three = first_until + 3 * 4_000;
-    while now_ms() < certificates_of_three || renewals < 3 {
-        let mut control = ControlClient::new(remote.channel(endpoint()));
-        let asked = control.get_version(v1::GetVersionRequest {}).await;
-        assert!(asked.is_ok(), "call {calls} failed: {}", explain_status(&asked.expect_err("it failed")));
-        calls += 1;
-        if now_ms() >= kept.half_unix_ms() {
-            kept = renew(&kept, &remote).await.expect("is renewed");
-            remote.show(kept.credentials().expect("a key"));
-            renewals += 1;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    assert!(calls > 100, "{calls} calls are no stream of calls");
-    assert!(until_of() > first_until + 2 * 4_000, "the node's certificate was renewed more than once");
-    let snapshot = site.snapshot().await;
-    assert!(snapshot.nodes.iter().all(|n| n.state == "ready"), "{:?}", snapshot.nodes);
-    let lost: Vec<&v1::Event> =
-        snapshot.events.iter().filter(|e| e.kind.contains("down") || e.kind.contains("lost")).collect();
-    assert!(lost.is_empty(), "{lost:?}");
-    println!("{calls} calls, {renewals} renewals, none failed");
-    guest.stop().await.expect("ends in order");
-    site.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,16 +46,23 @@ pub struct Credentials {
 /// The servers of a cluster, from outside.
 #[derive(Debug)]
 pub struct Remote {
+    // Apart from the channel, which connects by it: what holds itself would never end, nor its connection.
+    dial: Arc<Dial>,
+    /// Counts credentials.
+    shown: watch::Sender<u64>,
+    /// The channel that all calls share, and the credentials it began with.
+    channel: Mutex<Option<(u64, Channel)>>,
+}
+
+/// What a connection needs.
+#[derive(Debug)]
+struct Dial {
     addresses: Vec<String>,
     cluster: ClusterId,
     trust: Trust,
     mine: Mutex<Option<Arc<Credentials>>>,
     /// Index of the address to begin with: the one that answered last, or the one behind one that did not.
     next: AtomicUsize,
-    /// Counts credentials.
-    shown: watch::Sender<u64>,
-    /// The channel that all calls share, and the credentials it began with.
-    channel: Mutex<Option<(u64, Channel)>>,
 }
 
 // === impl Remote ===
@@ -63,25 +70,19 @@ pub struct Remote {
 impl Remote {
     /// Servers at these addresses, `HOST:PORT` each. Without credentials the caller is a stranger.
     pub fn new(addresses: Vec<String>, cluster: ClusterId, trust: Trust, mine: Option<Credentials>) -> Remote {
-        Remote {
-            addresses,
-            cluster,
-            trust,
-            mine: Mutex::new(mine.map(Arc::new)),
-            next: AtomicUsize::new(0),
-            shown: watch::channel(0).0,
-            channel: Mutex::default(),
-        }
+        let mine = Mutex::new(mine.map(Arc::new));
+        let dial = Dial { addresses, cluster, trust, mine, next: AtomicUsize::new(0) };
+        Remote { dial: Arc::new(dial), shown: watch::channel(0).0, channel: Mutex::default() }
     }
 
     /// As a person reads it.
     pub fn shown(&self) -> String {
-        self.addresses.join(", ")
+        self.dial.addresses.join(", ")
     }
 
     /// Connections made from now on show these.
     pub fn show(&self, mine: Credentials) {
-        *self.mine.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(mine));
+        *self.dial.mine.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(mine));
         self.shown.send_modify(|count| *count += 1);
     }
 
@@ -92,7 +93,7 @@ impl Remote {
 
     /// The channel that calls share: it connects with the first one. Other credentials begin another channel; calls that are
     /// under way end on the earlier one.
-    pub fn channel(self: &Arc<Self>, endpoint: Endpoint) -> Channel {
+    pub fn channel(&self, endpoint: Endpoint) -> Channel {
         let shown = *self.shown.borrow();
         let mut kept = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {
@@ -105,21 +106,29 @@ impl Remote {
         }
     }
 
-    fn new_channel(self: &Arc<Self>, endpoint: Endpoint) -> Channel {
-        let remote = Arc::clone(self);
+    fn new_channel(&self, endpoint: Endpoint) -> Channel {
+        let dial = Arc::clone(&self.dial);
         endpoint.connect_timeout(self.connect_within()).connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
-            let remote = Arc::clone(&remote);
-            async move { remote.connect().await.map(TokioIo::new) }
+            let dial = Arc::clone(&dial);
+            async move { dial.connect().await.map(TokioIo::new) }
         }))
     }
 
     /// The longest that `connect` may take.
     pub fn connect_within(&self) -> Duration {
-        CONNECT_WITHIN * u32::try_from(self.addresses.len()).unwrap_or(1).max(1)
+        CONNECT_WITHIN * u32::try_from(self.dial.addresses.len()).unwrap_or(1).max(1)
     }
 
     /// A connection to the first address that answers, the one that did last time first.
     pub async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
+        self.dial.connect().await
+    }
+}
+
+// === impl Dial ===
+
+impl Dial {
+    async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
         let config = Arc::new(self.config()?);
         let name = ServerName::try_from(server_name(self.cluster)).map_err(io::Error::other)?;
         let first = self.next.load(Ordering::Relaxed);
@@ -301,6 +310,20 @@ mod tests {
         let deep = io::Error::other(io::Error::other(tls));
         assert!(explain(&deep).contains("join again with a fresh token"), "{}", explain(&deep));
         assert_eq!(explain(&io::Error::other("plain")), "plain");
+    }
+
+    #[tokio::test]
+    async fn a_channel_does_not_keep_alive_what_it_came_from() {
+        let remote = Arc::new(Remote::new(vec!["127.0.0.1:1".into()], ClusterId(1), Trust::Pin([0; 32]), None));
+        let dial = Arc::downgrade(&remote.dial);
+        let channel = remote.channel(Endpoint::from_static("http://server.wherry"));
+        drop(remote);
+        assert!(dial.upgrade().is_some(), "a channel that is used can connect");
+        drop(channel);
+        // The channel's worker ends in its own time.
+        while dial.upgrade().is_some() {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

@@ -142,6 +142,11 @@ impl Kept {
         self.cluster.parse().map_err(|e: crate::id::IdError| KeptError::Damaged(e.to_string()))
     }
 
+    /// Is the other one this one with an earlier or later certificate?
+    pub fn is_same_identity(&self, other: &Kept) -> bool {
+        (&self.cluster, &self.subject, &self.key) == (&other.cluster, &other.subject, &other.key)
+    }
+
     /// The token it came by.
     pub fn token(&self) -> u64 {
         self.token
