@@ -7,10 +7,12 @@
 
 use proto::id::NodeId;
 use proto::join_token::{JoinToken, TokenError, TokenKind};
-use proto::limits::MESSAGE_MAX_BYTES;
+use proto::limits::{JOIN_TOKEN_MAX_BYTES, MESSAGE_MAX_BYTES};
 use proto::peer::{EnrolError, Kept, KeptError, KeyError, PrivateKey, Remote, enrol, renew};
 use proto::v1::agents_client::AgentsClient;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
@@ -167,15 +169,20 @@ async fn enrolled(
 /// The token there is, from the file or the environment.
 fn token(join: &Join) -> Result<Option<JoinToken>, IdentityError> {
     let text = match &join.token_file {
-        Some(path) => {
-            std::fs::read_to_string(path).map_err(|cause| IdentityError::TokenFile { path: path.clone(), cause })?
-        }
+        Some(path) => bounded(path).map_err(|cause| IdentityError::TokenFile { path: path.clone(), cause })?,
         None => match std::env::var(TOKEN_VARIABLE) {
             Ok(text) => text,
             Err(_) => return Ok(None),
         },
     };
     Ok(Some(JoinToken::read(&text, TokenKind::Agent)?))
+}
+
+/// What is longer than a token is another file.
+fn bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(JOIN_TOKEN_MAX_BYTES as u64).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 // === impl Known ===

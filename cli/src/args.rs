@@ -837,7 +837,7 @@ pub struct ClusterJoinArgs {
     /// Servers, HOST or HOST:PORT, separated by commas
     #[arg(required = true, value_name = "SERVER", value_delimiter = ',')]
     pub servers: Vec<String>,
-    /// File with the join token [default: the variable WHERRY_TOKEN]
+    /// File with the join token, `-` for standard input [default: the variable WHERRY_TOKEN]
     #[arg(long, value_name = "FILE", env = "WHERRY_TOKEN_FILE", hide_env_values = true)]
     pub token_file: Option<PathBuf>,
     /// How it is run.

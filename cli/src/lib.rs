@@ -21,6 +21,7 @@ pub mod place;
 pub mod process;
 pub mod session;
 pub mod time;
+pub mod token_text;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

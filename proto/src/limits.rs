@@ -66,3 +66,6 @@ pub const DRAIN_DEFAULT_MS: u64 = 2_000;
 pub const UPDATE_MONITOR_DEFAULT_MS: u64 = 5_000;
 /// A started task of an update must be ready within so long, in milliseconds; `start_period` is added.
 pub const UPDATE_DEADLINE_DEFAULT_MS: u64 = 120_000;
+
+/// Longest text of a join token with what stands around it, in bytes: what is longer is another file.
+pub const JOIN_TOKEN_MAX_BYTES: usize = 4 * 1024;

@@ -3,11 +3,14 @@
 //! Only the line that the next host pastes goes to stdout. Doing it again starts what does not run, and puts this build in
 //! the place of another; containers run on.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::net::{IpAddr, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proto::join_token::{JoinToken, TokenKind};
+use proto::join_token::TokenKind;
 use proto::peer::AGENTS_PORT;
 use proto::v1;
 
@@ -21,6 +24,7 @@ use crate::host::units;
 use crate::output::style::{DIM, paint};
 use crate::place::with_port;
 use crate::session::Session;
+use crate::token_text;
 
 /// A server and its agent are up within this, or something is wrong.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -120,7 +124,7 @@ pub async fn init(session: &mut Session, args: &ClusterInitArgs) -> Result<Exit,
 pub async fn join(session: &mut Session, args: &ClusterJoinArgs) -> Result<Exit, Failure> {
     check(&args.host).await?;
     let servers: Vec<String> = args.servers.iter().map(|server| with_port(server, AGENTS_PORT)).collect();
-    let token = token(session, args)?;
+    let token = token_text::read(session, args.token_file.as_deref(), TokenKind::Agent)?.map(|given| given.text);
     let (leads, words) = (Leads::To(servers), told(&args.host));
     match mode(session, &args.host) {
         Mode::Units => {
@@ -138,8 +142,8 @@ pub async fn join(session: &mut Session, args: &ClusterJoinArgs) -> Result<Exit,
                     .hint("paste the whole line, or name a file with --token-file"));
             }
             let mut line = layout.agent_words(&leads, &words);
-            if let Some(file) = &args.token_file {
-                line.extend(["--token-file".into(), session.dir.join(file).into()]);
+            if let Some(file) = token_file(session, args, &layout, token.as_deref())? {
+                line.extend(["--token-file".into(), file.into()]);
             }
             let mut begun = processes::begin(&layout, Role::Agent, &program, &line).await?;
             tell(session, "agent", &begun, &layout, Role::Agent);
@@ -151,19 +155,26 @@ pub async fn join(session: &mut Session, args: &ClusterJoinArgs) -> Result<Exit,
     Ok(Exit::Done)
 }
 
-/// The token, of a file or the environment, if there is one; a broken one is told before anything is made.
-fn token(session: &Session, args: &ClusterJoinArgs) -> Result<Option<String>, Failure> {
-    let text = match &args.token_file {
-        Some(file) => {
-            let path = session.dir.join(file);
-            let read = std::fs::read_to_string(&path);
-            Some(read.map_err(|e| Failure::refused(format!("the join token in {}: {e}", path.display())))?)
+/// The file that the agent reads the token from, if there is one: it stays, a fresh one in it is taken up. What came from
+/// standard input is kept beside the agent's data, for its owner alone.
+fn token_file(
+    session: &Session,
+    args: &ClusterJoinArgs,
+    layout: &Layout,
+    token: Option<&str>,
+) -> Result<Option<PathBuf>, Failure> {
+    match (&args.token_file, token) {
+        (Some(file), Some(text)) if file.as_os_str() == token_text::STDIN => {
+            let path = layout.agent.join("join-token");
+            let opened = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path);
+            opened
+                .and_then(|mut file| file.write_all(text.as_bytes()))
+                .map_err(|e| Failure::refused(format!("cannot write the join token to {}: {e}", path.display())))?;
+            Ok(Some(path))
         }
-        None => session.env.get("WHERRY_TOKEN").cloned(),
-    };
-    let Some(text) = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()) else { return Ok(None) };
-    JoinToken::read(&text, TokenKind::Agent).map_err(|e| Failure::refused(e.to_string()))?;
-    Ok(Some(text))
+        (Some(file), _) => Ok(Some(session.dir.join(file))),
+        (None, _) => Ok(None),
+    }
 }
 
 /// The packaged program; brought by the installer beside this one where it is not there yet.

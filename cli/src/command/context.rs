@@ -1,8 +1,6 @@
 //! `ctl context`: clusters on other hosts.
 
-use std::io::Read;
-
-use proto::join_token::{JoinToken, TokenKind};
+use proto::join_token::TokenKind;
 use proto::peer::OPERATORS_PORT;
 use serde::Serialize;
 
@@ -14,17 +12,16 @@ use crate::output::table::{Cell, Table};
 use crate::place::with_port;
 use crate::session::Session;
 use crate::time::{age, now_ms, rfc3339};
-
-/// Longest token that is read, in bytes: what is longer is another file.
-const TOKEN_MAX_BYTES: u64 = 4 * 1024;
+use crate::token_text;
 
 /// `ctl context add`.
 pub async fn add(session: &mut Session, args: &ContextAddArgs) -> Result<Exit, Failure> {
-    let text = token_text(session, args)?;
-    let token = JoinToken::read(&text, TokenKind::Operator).map_err(|e| Failure::refused(e.to_string()))?;
+    let given = token_text::read(session, args.token_file.as_deref(), TokenKind::Operator)?.ok_or_else(|| {
+        Failure::usage("no join token was given").hint("name a file with --token-file, or `-` for standard input")
+    })?;
     let servers = args.server.iter().map(|server| with_port(server, OPERATORS_PORT)).collect();
     let contexts = Contexts::of(&session.places);
-    let kept = contexts.join(&args.name, servers, &token).await?;
+    let kept = contexts.join(&args.name, servers, &given.token).await?;
     let who = kept.subject().map(|subject| subject.name()).unwrap_or_default();
     session.terminal.say(&format!("context {} added: you are operator {who} there", args.name));
     if contexts.current()?.is_none() {
@@ -32,26 +29,6 @@ pub async fn add(session: &mut Session, args: &ContextAddArgs) -> Result<Exit, F
         session.terminal.say(&format!("ctl uses {} from now on when no cluster is named", args.name));
     }
     Ok(Exit::Done)
-}
-
-fn token_text(session: &Session, args: &ContextAddArgs) -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = match &args.token_file {
-        None => {
-            return session.env.get("WHERRY_TOKEN").cloned().ok_or_else(|| {
-                Failure::usage("no join token was given")
-                    .hint("name a file with --token-file, or `-` for standard input")
-            });
-        }
-        Some(path) if path.as_os_str() == "-" => std::io::stdin().take(TOKEN_MAX_BYTES).read_to_string(&mut text),
-        Some(path) => {
-            let path = session.dir.join(path);
-            std::fs::File::open(path).and_then(|file| file.take(TOKEN_MAX_BYTES).read_to_string(&mut text))
-        }
-    };
-    let shown = args.token_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-    read.map_err(|e| Failure::refused(format!("the join token in {shown} cannot be read: {e}")))?;
-    Ok(text)
 }
 
 /// `ctl context use`.
