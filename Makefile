@@ -1,6 +1,6 @@
 # One way to run things, the same for a person and for CI.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart images dist test lint fmt bench sim mutants fuzz leftovers-before leftovers-after clean-check update-load upgrade-check rotation
+.PHONY: help quickstart images dist test lint fmt bench sim mutants fuzz leftovers-before leftovers-after clean-check failover update-load upgrade-check rotation
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ upgrade-check: ## does today's build take over from an earlier one without resta
 
 rotation: ## certificates of a minute replaced for MINUTES (60) under calls of every kind, none of which may fail
 	@packaging/rotation
+
+failover: ## the leader of three servers is killed, paused and cut off; FAULTS=100 times in all; needs root
+	WHERRY_FAULTS=$(or $(FAULTS),100) cargo test --workspace --test servers_lab -- --nocapture
 
 sim: ## 10 000 simulated clusters with faults; a seed is a bug report
 	cargo run -p tests --bin sim -- --seeds 10000

@@ -99,6 +99,9 @@ pub enum Command {
     /// Revoke a node's certificate
     #[command(after_help = NODE_HELP)]
     Node(NodeArgs),
+    /// Choose which servers vote, or remove one
+    #[command(after_help = SERVER_HELP)]
+    Server(ServerArgs),
     /// Make this host the first of a cluster, or the next
     #[command(name = "cluster", after_help = CLUSTER_HELP)]
     Hosts(ClusterArgs),
@@ -682,6 +685,8 @@ pub enum Joining {
     Agent,
     /// A person or program that operates the cluster.
     Operator,
+    /// A member of the control plane.
+    Server,
 }
 
 /// What an operator may do.
@@ -698,7 +703,7 @@ pub enum Role {
 /// `ctl token create`.
 #[derive(Debug, ClapArgs)]
 pub struct TokenCreateArgs {
-    /// Who joins by it: agent or operator
+    /// Who joins by it: agent, operator or server
     #[arg(value_enum, hide_possible_values = true)]
     pub kind: Joining,
     /// How many may join by it
@@ -780,6 +785,31 @@ pub struct NodeRevokeArgs {
     /// Host name or id, as `ctl get nodes` shows it
     #[arg(add = with(Want::Nodes))]
     pub node: String,
+}
+
+/// `ctl server`.
+#[derive(Debug, ClapArgs)]
+#[command(arg_required_else_help = true)]
+pub struct ServerArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: ServerCommand,
+}
+
+/// Under `ctl server`.
+#[derive(Debug, Subcommand)]
+pub enum ServerCommand {
+    /// Let a server vote, in the place of another if there are enough; an odd number votes by itself
+    Promote(ServerNameArgs),
+    /// Remove a server for good; refused if those that stay could not decide
+    Remove(ServerNameArgs),
+}
+
+/// A server.
+#[derive(Debug, ClapArgs)]
+pub struct ServerNameArgs {
+    /// Host name or id, as `ctl get servers` shows it
+    pub server: String,
 }
 
 /// `ctl cluster`.
@@ -1133,8 +1163,19 @@ EXAMPLES
   ctl token create agent --uses 20 --expires 1d
   ctl token create operator --role admin --name alice > token      then, there:
     ctl context add prod --server SERVER --token-file token
+  ctl token create server > token       then, on the other host:
+    orchestrator --listen IP --join SERVER:7421 --token-file token
 
 The token is a secret until it is used up or has expired; hand it over as one.";
+
+const SERVER_HELP: &str = "\
+EXAMPLES
+  ctl get servers
+  ctl server remove host2
+  ctl server promote host4
+
+An odd number of servers votes, five at most; the others are spares and step in. A server joins with a token:
+`ctl token create server`.";
 
 const OPERATOR_HELP: &str = "\
 EXAMPLES

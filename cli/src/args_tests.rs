@@ -100,6 +100,7 @@ fn only_what_works_is_listed() {
         "token",
         "operator",
         "node",
+        "server",
         "cluster",
         "context",
         "dns",

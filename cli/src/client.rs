@@ -249,6 +249,18 @@ impl Client {
         self.change("revoking", request, async |mut c, r| c.revoke_identity(r).await).await
     }
 
+    /// Lets a server vote.
+    pub async fn promote_server(&self, server: &str) -> Result<v1::ChangeResponse, CallError> {
+        let request = v1::PromoteServerRequest { request: self.next_id(), server: server.to_owned() };
+        self.change("promoting the server", request, async |mut c, r| c.promote_server(r).await).await
+    }
+
+    /// Removes a server.
+    pub async fn remove_server(&self, server: &str) -> Result<v1::ChangeResponse, CallError> {
+        let request = v1::RemoveServerRequest { request: self.next_id(), server: server.to_owned() };
+        self.change("removing the server", request, async |mut c, r| c.remove_server(r).await).await
+    }
+
     /// Who answers.
     pub async fn version(&self) -> Result<v1::GetVersionResponse, CallError> {
         self.read("asking for the version", v1::GetVersionRequest {}, async |mut c, r| c.get_version(r).await).await

@@ -29,7 +29,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, ClusterCommand, Command, ContextCommand, DnsCommand, NodeCommand, OperatorCommand, TokenCommand};
+use args::{
+    Args, ClusterCommand, Command, ContextCommand, DnsCommand, NodeCommand, OperatorCommand, ServerCommand,
+    TokenCommand,
+};
 use exit::{Exit, Failure};
 use output::Terminal;
 use output::style::{BAD, BOLD, paint};
@@ -97,6 +100,10 @@ pub async fn run(session: &mut Session, command: &Command) -> Result<Exit, Failu
         Command::Operator(args) => match &args.command {
             OperatorCommand::List(list) => command::operator::list(session, list.output).await,
             OperatorCommand::Revoke(revoke) => command::operator::revoke(session, &revoke.name).await,
+        },
+        Command::Server(args) => match &args.command {
+            ServerCommand::Promote(one) => command::server::promote(session, &one.server).await,
+            ServerCommand::Remove(one) => command::server::remove(session, &one.server).await,
         },
         Command::Node(args) => match &args.command {
             NodeCommand::Revoke(revoke) => command::node::revoke(session, &revoke.node).await,

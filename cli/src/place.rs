@@ -2,7 +2,6 @@
 //!
 //! Pure but for `of_process`, which reads the environment, and `alive`, which knocks. Called by `client` and `dev`.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::args::Target;
@@ -125,20 +124,6 @@ fn several_run(names: &[&String]) -> Failure {
         .hint(format!("choose one with --cluster NAME or WHERRY_DEV, such as `ctl --cluster {} ps`", list[0]))
 }
 
-/// `HOST`, `HOST:PORT`, or an IPv6 address with or without brackets: the port is added where none is written.
-pub fn with_port(server: &str, port: u16) -> String {
-    let has_port = match server.rsplit_once(':') {
-        // An IPv6 address without brackets is all colons.
-        Some((host, port)) => port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')),
-        None => false,
-    };
-    match (has_port, server.parse::<IpAddr>()) {
-        (true, _) => server.to_owned(),
-        (false, Ok(IpAddr::V6(address))) => format!("[{address}]:{port}"),
-        (false, _) => format!("{server}:{port}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,22 +175,5 @@ mod tests {
         check(&["+default"], true, &both, Ok("/x.sock"));
         let wrong = Target { cluster: Some("../up".into()), ..Target::default() };
         check(&[], false, &wrong, Err(Exit::Usage));
-    }
-
-    #[test]
-    fn a_port_is_added_where_there_is_none() {
-        for (given, want) in [
-            ("host", "host:7420"),
-            ("host:1", "host:1"),
-            ("host.example", "host.example:7420"),
-            ("10.0.0.1", "10.0.0.1:7420"),
-            ("10.0.0.1:9", "10.0.0.1:9"),
-            ("[::1]", "[::1]:7420"),
-            ("[::1]:1", "[::1]:1"),
-            ("2001:db8::1", "[2001:db8::1]:7420"),
-            ("[2001:db8::1]:9", "[2001:db8::1]:9"),
-        ] {
-            assert_eq!(with_port(given, 7_420), want);
-        }
     }
 }

@@ -46,7 +46,7 @@ async fn lead(
     loop {
         let state = states.borrow_and_update().clone();
         let Some(now) = raft.now() else { return };
-        if let Some(command) = term::raised(&state) {
+        if let Some(command) = term::raised(&state, raft.id()) {
             if !raise_version(raft, command).await {
                 return;
             }

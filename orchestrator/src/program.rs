@@ -1,10 +1,14 @@
 //! The `orchestrator` program: arguments, signals, the service manager, exit code. Called by its `main` and by `wherry`.
 
+use anyhow::Context;
 use clap::Parser;
-use proto::peer::{AGENTS_PORT, OPERATORS_PORT};
+use proto::join_token::{JoinToken, TokenKind};
+use proto::limits::JOIN_TOKEN_MAX_BYTES;
+use proto::peer::{AGENTS_PORT, OPERATORS_PORT, with_port};
 use proto::ranges::Cidr;
 use sd_notify::NotifyState;
 use std::ffi::OsString;
+use std::io::Read;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +16,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::server::{RunningServer, ServerConfig, Tcp, start};
+use crate::server::{Join, RunningServer, ServerConfig, Tcp, start};
 
 /// A control-plane server of Wherry
 #[derive(Debug, Parser)]
@@ -23,7 +27,9 @@ use crate::server::{RunningServer, ServerConfig, Tcp, start};
   orchestrator --bootstrap    start with the data in /var/lib/wherry/server, or make a new cluster there
   orchestrator                start with the data that are there; refused when there are none
   orchestrator --listen 10.0.0.1
-                              the same, and let agents and operators of other hosts in"
+                              the same, and let agents and operators of other hosts in
+  orchestrator --listen 10.0.0.2 --join 10.0.0.1:7421 --token-file FILE
+                              become a server of the cluster there; `ctl token create server` makes the token"
 )]
 struct Arguments {
     /// Where the log, snapshots and the server's id live
@@ -38,6 +44,19 @@ struct Arguments {
     /// Make a new cluster when the data directory holds none
     #[arg(long)]
     bootstrap: bool,
+    /// Join the cluster of these servers, HOST:PORT each, when the data directory holds nothing
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        conflicts_with = "bootstrap",
+        requires = "listen",
+        env = "WHERRY_JOIN"
+    )]
+    join: Vec<String>,
+    /// File with the join token, `-` for standard input [default: the variable WHERRY_TOKEN]
+    #[arg(long, value_name = "FILE", requires = "join")]
+    token_file: Option<PathBuf>,
     /// Container range of a new cluster, such as 10.210.0.0/16
     #[arg(long, value_name = "CIDR")]
     range: Option<Cidr>,
@@ -83,13 +102,39 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// The cluster to join, if the data directory holds nothing: a unit starts with the same line ever after.
+fn join(arguments: &Arguments) -> anyhow::Result<Option<Join>> {
+    let is_known = arguments.data_dir.join("server-id").exists() || arguments.data_dir.join("identity").exists();
+    if arguments.join.is_empty() || is_known {
+        return Ok(None);
+    }
+    let text = match &arguments.token_file {
+        Some(path) if path.as_os_str() == "-" => {
+            std::io::read_to_string(std::io::stdin().take(JOIN_TOKEN_MAX_BYTES as u64))
+                .context("the join token cannot be read from standard input")?
+        }
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("the join token in {} cannot be read", path.display()))?,
+        None => std::env::var("WHERRY_TOKEN").map_err(|_| {
+            anyhow::anyhow!(
+                "no join token: name a file with --token-file, or set WHERRY_TOKEN; `ctl token create server` makes one"
+            )
+        })?,
+    };
+    let token = JoinToken::read(&text, TokenKind::Server)?;
+    let servers = arguments.join.iter().map(|server| with_port(server, AGENTS_PORT)).collect();
+    Ok(Some(Join { servers, token }))
+}
+
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let join = join(&arguments)?;
     let config = ServerConfig {
         api_socket: arguments.run_dir.join("api.sock"),
         agents_socket: arguments.run_dir.join("agents.sock"),
         data_dir: arguments.data_dir,
         seal_key: arguments.seal_key,
         bootstrap: arguments.bootstrap,
+        join,
         dev: false,
         range: arguments.range,
         used: crate::routes::used()?,

@@ -1,6 +1,6 @@
 //! Composition root: builds every room, hands out the handles, stops them in order. The only file naming all rooms.
 
-use proto::id::ClusterId;
+use proto::id::{ClusterId, ServerId};
 use proto::ranges::{self, Cidr, RANGE_PREFIX_DEFAULT};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -15,21 +15,28 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{self, Gate, Refusals};
 use crate::api::{Api, Place};
 use crate::dispatcher::Dispatcher;
-use crate::engine::model::Ranges;
-use crate::engine::{Command, Outcome};
+use crate::engine::model::{Ranges, ServerInfo};
+use crate::engine::{Command, Outcome, STATE_VERSION};
 use crate::enrolment::Desk;
+use crate::forward::Forward;
 use crate::leader;
+use crate::membership;
 use crate::pki::authority::AuthorityError;
-use crate::pki::keeper;
+use crate::pki::keeper::{self, Founded};
 use crate::pki::seal::{SealError, Sealer};
-use crate::raft::{Applied, ProposeError, RaftError, RaftHandle, RaftOptions};
+use crate::raft::{Applied, Peers, ProposeError, RaftError, RaftHandle, RaftOptions};
+use crate::servers::{self, ServersDoor};
 use crate::switchboard::Switchboard;
 use crate::trail;
+use joining::Joined;
 
 /// Longest wait for leadership at the start of a one-server cluster, in seconds.
 const LEAD_WITHIN_S: u64 = 30;
 
 mod doors;
+mod joining;
+
+pub use joining::{Join, JoinError};
 
 /// What a server must be told.
 #[derive(Debug, Clone)]
@@ -44,6 +51,8 @@ pub struct ServerConfig {
     pub seal_key: PathBuf,
     /// Make a new cluster when the data directory holds none.
     pub bootstrap: bool,
+    /// The cluster to join when the data directory holds nothing.
+    pub join: Option<Join>,
     /// A one-node cluster made by `ctl dev`.
     pub dev: bool,
     /// Container range of a new cluster; absent: the first that overlaps no host route.
@@ -95,7 +104,9 @@ pub enum ServerError {
         path: PathBuf,
     },
     /// No data, and not told to make some.
-    #[error("{path} holds no cluster; start with --bootstrap to make one")]
+    #[error(
+        "{path} holds no cluster; start with --bootstrap to make one, or join one with --join HOST:PORT and a token"
+    )]
     Empty {
         /// The data directory.
         path: PathBuf,
@@ -117,6 +128,12 @@ pub enum ServerError {
     /// The cluster's authority.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// Joining.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// A server that joins must be reached.
+    #[error("a server that joins others must be reached by them: name its address with --listen IP")]
+    JoinsUnreached,
     /// A port.
     #[error("cannot listen on {address}: {source}; choose another address with --listen")]
     Port {
@@ -143,57 +160,106 @@ pub struct RunningServer {
     ports: Option<[SocketAddr; 2]>,
 }
 
-/// Starts a server: the log, the leader's task, and both doors. Ready when this returns.
+/// Starts a server: the log, what happens while it leads, and its doors. Ready when this returns; one that joins, or that
+/// comes back to others, may not have caught up yet.
 pub async fn start(config: ServerConfig) -> Result<RunningServer, ServerError> {
     make_dir(&config.data_dir)?;
     let is_new = !config.data_dir.join("server-id").exists();
-    if is_new && !config.bootstrap {
-        return Err(ServerError::Empty { path: config.data_dir });
-    }
-    let sealer = Arc::new(Sealer::open(&config.seal_key, is_new)?);
+    let joined = joined(&config, is_new).await?;
+    let sealer = Arc::new(Sealer::open(&config.seal_key, is_new && joined.is_none())?);
     let broken = access::rights::mismatches(&doors::SCHEMAS);
     if !broken.is_empty() {
         return Err(ServerError::Rights(broken.join(", ")));
     }
     let api_listener = listen(&config.api_socket).await?;
     let agents_listener = listen(&config.agents_socket).await?;
-    let options = RaftOptions::new(&config.data_dir);
+    let peers = Arc::new(Peers::default());
+    let mut options = RaftOptions::new(&config.data_dir);
+    options.transport = peers.clone();
+    options.new_server_id = joined.as_ref().map(|joined| joined.id);
     let clock = options.clock.clone();
     let raft = RaftHandle::open(options).await?;
-    lead_cluster(&raft, &config).await?;
+    if joined.is_none() {
+        lead_cluster(&raft, &config).await?;
+    }
 
     let stop = CancellationToken::new();
     let switchboard = Switchboard::default();
     let (lease_sender, lease_events) = mpsc::unbounded_channel();
     let leading = tokio::spawn(leader::run(raft.clone(), lease_events, stop.clone()));
-    let found = keeper::authority(&raft, &sealer, &*clock);
-    let founded = tokio::time::timeout(Duration::from_secs(LEAD_WITHIN_S), found).await;
-    let authority = founded.map_err(|_| ServerError::NotLeading)??;
+    let founded = Founded::follow(raft.clone(), sealer.clone(), clock.clone(), stop.clone())?;
+    if raft.is_alone().await? {
+        let known = tokio::time::timeout(Duration::from_secs(LEAD_WITHIN_S), founded.wait());
+        known.await.ok().flatten().ok_or(ServerError::NotLeading)?;
+    }
+    let (given, known_servers) = joined.map_or((None, Vec::new()), |j| (Some(j.identity), j.servers));
+    let joins = given.as_ref().map(|identity| identity.cluster);
     let ports = match &config.tcp {
         None => None,
         Some(tcp) => {
-            let life = tcp.life;
-            let tls = keeper::server_tls(authority.clone(), raft.clone(), clock.clone(), life, stop.clone())?;
+            let own = keeper::Own {
+                founded: founded.clone(),
+                raft: raft.clone(),
+                clock: clock.clone(),
+                life: tcp.life,
+                peers: peers.clone(),
+            };
+            let tls = own.tls(given, stop.clone()).await?;
             Some(doors::Ports::open(tcp, &tls, &stop)?)
         }
     };
-    let dispatcher = Dispatcher::new(raft.clone(), lease_sender, switchboard.clone(), sealer.clone(), clock.clone());
-    let place = Place { dev: config.dev, reached: ports.as_ref().map(doors::Ports::advertised).unwrap_or_default() };
-    let api = Api::new(raft.clone(), switchboard, sealer, authority.clone(), clock.clone(), place);
-    let mut tasks = vec![leading];
+    let reached = ports.as_ref().map(doors::Ports::advertised).unwrap_or_default();
+    let place = Place { dev: config.dev, reached: reached.clone() };
+    let rooms = doors::Rooms {
+        api: Api::new(raft.clone(), switchboard.clone(), sealer.clone(), founded.clone(), clock.clone(), place),
+        dispatcher: Dispatcher::new(raft.clone(), lease_sender, switchboard, sealer.clone(), clock.clone()),
+        servers: ServersDoor::new(raft.clone()),
+        forward: Forward::new(raft.leadership(), peers.clone()),
+    };
     let (refusals, noted) = Refusals::new();
-    tasks.push(tokio::spawn(access::refusals::keep(noted, raft.clone(), clock.clone(), stop.clone())));
-    tasks.push(tokio::spawn(trail::follow(raft.state(), stop.clone())));
     let local = Gate::local(raft.state(), clock.clone(), refusals.clone());
-    tasks.push(tokio::spawn(doors::local_api(api.clone(), local.clone(), api_listener, stop.clone())));
-    tasks.push(tokio::spawn(doors::local_agents(dispatcher.clone(), local, agents_listener, stop.clone())));
+    let mut tasks = vec![
+        leading,
+        tokio::spawn(access::refusals::keep(noted, raft.clone(), clock.clone(), stop.clone())),
+        tokio::spawn(trail::follow(raft.state(), stop.clone())),
+        tokio::spawn(membership::keep(raft.clone(), stop.clone())),
+        tokio::spawn(servers::announce(raft.clone(), peers, info(raft.id(), reached), known_servers, stop.clone())),
+        tokio::spawn(doors::local_api(rooms.clone(), local.clone(), api_listener, stop.clone())),
+        tokio::spawn(doors::local_agents(rooms.clone(), local, agents_listener, stop.clone())),
+    ];
     let opened = ports.as_ref().map(doors::Ports::opened);
     if let (Some(ports), Some(tcp)) = (ports, &config.tcp) {
-        let gate = Gate::remote(raft.state(), clock.clone(), refusals);
-        let desk = Desk::new(raft.clone(), authority, clock, tcp.life);
-        tasks.extend(ports.serve(api, dispatcher, &desk, &gate, &stop).await);
+        let gate = Gate::remote(raft.state(), clock.clone(), refusals, joins);
+        let desk = Desk::new(raft.clone(), founded, sealer, clock, tcp.life);
+        tasks.extend(ports.serve(rooms, &desk, &gate, &stop).await);
     }
     Ok(RunningServer { raft, stop, tasks, sockets: [config.api_socket, config.agents_socket], ports: opened })
+}
+
+/// What a server shows that has joined others: now, or at an earlier start.
+async fn joined(config: &ServerConfig, is_new: bool) -> Result<Option<Joined>, ServerError> {
+    let earlier = joining::earlier(&config.data_dir)?;
+    if earlier.is_some() || !is_new {
+        return Ok(earlier);
+    }
+    match &config.join {
+        Some(_) if config.tcp.is_none() => Err(ServerError::JoinsUnreached),
+        Some(join) => Ok(Some(joining::join(&config.data_dir, &config.seal_key, join).await?)),
+        None if config.bootstrap => Ok(None),
+        None => Err(ServerError::Empty { path: config.data_dir.clone() }),
+    }
+}
+
+/// What this server says of itself.
+fn info(id: ServerId, [operators, peers]: [String; 2]) -> ServerInfo {
+    ServerInfo {
+        id,
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        peers,
+        operators,
+        understands: STATE_VERSION,
+        program: proto::hello::VERSION.to_owned(),
+    }
 }
 
 // === impl RunningServer ===
@@ -215,7 +281,9 @@ impl RunningServer {
     }
 
     /// Closes the doors, then the log.
+    /// One that leads others hands leadership over first: writes pause for less than an election.
     pub async fn shutdown(self) {
+        self.raft.hand_over().await;
         self.stop.cancel();
         for task in self.tasks {
             // A door with open streams is not waited for for ever.
@@ -230,12 +298,16 @@ impl RunningServer {
     }
 }
 
-/// Makes this server the first voter when the data are new, waits until it leads, and writes the first command.
+/// Makes this server the first voter when the data are new. If it is the only one, waits until it leads, and writes the
+/// first command; one of several comes back as it was.
 async fn lead_cluster(raft: &RaftHandle, config: &ServerConfig) -> Result<(), ServerError> {
     if !raft.is_bootstrapped().await? {
         raft.bootstrap(&config.api_socket.display().to_string()).await?;
     }
     let mut leadership = raft.leadership();
+    if !raft.is_alone().await? {
+        return Ok(());
+    }
     let leads = async { leadership.wait_for(|l| l.leading().is_some()).await.is_ok() };
     match tokio::time::timeout(Duration::from_secs(LEAD_WITHIN_S), leads).await {
         Ok(true) => {}

@@ -29,6 +29,7 @@ fn config(dir: &Path) -> ServerConfig {
         agents_socket: dir.join("agents.sock"),
         seal_key: dir.join("keys/seal.key"),
         bootstrap: true,
+        join: None,
         dev: true,
         range: None,
         used: Vec::new(),

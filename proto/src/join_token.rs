@@ -22,6 +22,8 @@ pub enum TokenKind {
     Agent,
     /// An operator.
     Operator,
+    /// A member of the control plane.
+    Server,
 }
 
 /// A join token.
@@ -46,7 +48,7 @@ pub enum TokenError {
     #[error("the join token is empty")]
     Empty,
     /// It is something else.
-    #[error("this is not a join token: one begins with `wherry-agent-` or `wherry-operator-`")]
+    #[error("this is not a join token: one begins with `wherry-agent-`, `wherry-server-` or `wherry-operator-`")]
     Other,
     /// The end is missing, or something was added.
     #[error("the join token has {found} characters where {wanted} belong: copy it whole, or make a new one")]
@@ -60,13 +62,18 @@ pub enum TokenError {
     #[error("the join token was changed on its way (its checksum does not hold): copy it again, or make a new one")]
     Damaged,
     /// It is for another.
-    #[error("this join token is for an {found}, an {wanted}'s is needed: `ctl token create {wanted}`")]
+    #[error("this join token is for {}, {}'s is needed: `ctl token create {wanted}`", one(found), one(wanted))]
     Kind {
         /// What it is for.
         found: &'static str,
         /// What is needed.
         wanted: &'static str,
     },
+}
+
+/// A kind with its article.
+fn one(kind: &str) -> String {
+    if kind == "server" { format!("a {kind}") } else { format!("an {kind}") }
 }
 
 // === impl TokenKind ===
@@ -77,6 +84,7 @@ impl TokenKind {
         match self {
             TokenKind::Agent => "agent",
             TokenKind::Operator => "operator",
+            TokenKind::Server => "server",
         }
     }
 }
@@ -124,8 +132,8 @@ impl FromStr for JoinToken {
             let rest = text.strip_prefix(PREFIX)?.strip_prefix(kind.as_str())?.strip_prefix('-')?;
             Some((kind, rest))
         };
-        let found = of_kind(TokenKind::Agent).or_else(|| of_kind(TokenKind::Operator));
-        let (kind, rest) = found.ok_or(TokenError::Other)?;
+        let mut kinds = [TokenKind::Agent, TokenKind::Operator, TokenKind::Server].into_iter();
+        let (kind, rest) = kinds.find_map(of_kind).ok_or(TokenError::Other)?;
         let wanted = (BODY_BYTES * 4).div_ceil(3);
         let count = rest.chars().count();
         if count != wanted {
@@ -168,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_token_comes_back_and_does_not_print_itself() {
-        for kind in [TokenKind::Agent, TokenKind::Operator] {
+        for kind in [TokenKind::Agent, TokenKind::Operator, TokenKind::Server] {
             let text = token(kind).reveal();
             assert_eq!(format!("\n {text} \n").parse(), Ok(token(kind)));
             assert_eq!(JoinToken::read(&text, kind), Ok(token(kind)));

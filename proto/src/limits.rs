@@ -38,6 +38,8 @@ pub const OUTCOMES_PER_SESSION_KEPT: usize = 64;
 pub const BATCH_MAX_COMMANDS: usize = 256;
 /// Bytes of commands in one log entry.
 pub const BATCH_MAX_BYTES: usize = 512 * 1024;
+/// Bytes of one message between servers: several log entries.
+pub const PEER_MESSAGE_MAX_BYTES: usize = 16 << 20;
 /// Bytes of one gRPC message on any door.
 pub const MESSAGE_MAX_BYTES: usize = 8 << 20;
 /// Milliseconds a node may be silent before it is lost.

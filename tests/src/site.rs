@@ -88,6 +88,7 @@ impl Site {
             agents_socket: dir.path().join("agents.sock"),
             seal_key: dir.path().join("keys/seal.key"),
             bootstrap,
+            join: None,
             dev: false,
             range: bootstrap.then(range),
             used: Vec::new(),

@@ -46,6 +46,7 @@ async fn a_server_opens_what_earlier_ones_wrote() {
             agents_socket: dir.path().join("agents.sock"),
             seal_key: dir.path().join("keys/seal.key"),
             bootstrap: false,
+            join: None,
             dev: true,
             range: None,
             used: Vec::new(),

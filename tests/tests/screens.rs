@@ -76,6 +76,7 @@ impl Screen {
             agents_socket: at("agents.sock"),
             seal_key: at("keys/seal.key"),
             bootstrap: true,
+            join: None,
             dev: true,
             range: Some(format!("127.{number}.0.0/16").parse().expect("a range")),
             used: Vec::new(),

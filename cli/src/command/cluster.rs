@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proto::join_token::TokenKind;
-use proto::peer::AGENTS_PORT;
+use proto::peer::{AGENTS_PORT, with_port};
 use proto::v1;
 
 use crate::args::{ClusterInitArgs, ClusterJoinArgs, HostArgs};
@@ -22,7 +22,6 @@ use crate::host::layout::{AgentWords, Layout, Leads, Role, next_line};
 use crate::host::processes::{self, Begun};
 use crate::host::units;
 use crate::output::style::{DIM, paint};
-use crate::place::with_port;
 use crate::session::Session;
 use crate::token_text;
 

@@ -1,7 +1,7 @@
 //! `ctl context`: clusters on other hosts.
 
 use proto::join_token::TokenKind;
-use proto::peer::OPERATORS_PORT;
+use proto::peer::{OPERATORS_PORT, with_port};
 use serde::Serialize;
 
 use crate::args::{ContextAddArgs, Format, Output};
@@ -9,7 +9,6 @@ use crate::context::Contexts;
 use crate::exit::{Exit, Failure};
 use crate::output::json::{List, to_json, to_yaml};
 use crate::output::table::{Cell, Table};
-use crate::place::with_port;
 use crate::session::Session;
 use crate::time::{age, now_ms, rfc3339};
 use crate::token_text;

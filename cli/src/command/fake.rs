@@ -291,6 +291,19 @@ impl control_server::Control for Fake {
         Ok(Response::new(v1::ChangeResponse { revision: 2, changed: true }))
     }
 
+    async fn promote_server(
+        &self,
+        _: Request<v1::PromoteServerRequest>,
+    ) -> Result<Response<v1::ChangeResponse>, Status> {
+        self.change()?;
+        Ok(Response::new(v1::ChangeResponse { revision: 2, changed: true }))
+    }
+
+    async fn remove_server(&self, _: Request<v1::RemoveServerRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
+        self.change()?;
+        Ok(Response::new(v1::ChangeResponse { revision: 2, changed: true }))
+    }
+
     async fn get_audit(&self, asked: Request<v1::GetAuditRequest>) -> Result<Response<v1::GetAuditResponse>, Status> {
         let record = |number, who: &str, call: &str, object: &str, outcome: &str, detail: &str| v1::AuditRecord {
             number,

@@ -19,6 +19,7 @@ pub mod plan;
 pub mod progress;
 pub mod rollout;
 pub mod scale;
+pub mod server;
 pub mod token;
 pub mod version;
 pub mod wait;

@@ -14,8 +14,10 @@ use crate::time::{age, age_since, rfc3339};
 /// `ctl token create`.
 pub async fn create(session: &mut Session, args: &TokenCreateArgs) -> Result<Exit, Failure> {
     let role = match (args.kind, args.role) {
-        (Joining::Agent, Some(_)) => return Err(Failure::usage("an agent has no role; leave --role out")),
-        (Joining::Agent, None) => "",
+        (Joining::Agent | Joining::Server, Some(_)) => {
+            return Err(Failure::usage("only operators have a role; leave --role out"));
+        }
+        (Joining::Agent | Joining::Server, None) => "",
         (Joining::Operator, None | Some(Role::Viewer)) => "viewer",
         (Joining::Operator, Some(Role::Deployer)) => "deployer",
         (Joining::Operator, Some(Role::Admin)) => "admin",
@@ -23,6 +25,7 @@ pub async fn create(session: &mut Session, args: &TokenCreateArgs) -> Result<Exi
     let kind = match args.kind {
         Joining::Agent => "agent",
         Joining::Operator => "operator",
+        Joining::Server => "server",
     };
     let asked = v1::CreateTokenRequest {
         kind: kind.to_owned(),
@@ -40,6 +43,9 @@ pub async fn create(session: &mut Session, args: &TokenCreateArgs) -> Result<Exi
     notes.push(match (made.address.as_str(), args.kind) {
         ("", _) => "this server lets no other host in: start it with --listen IP".to_owned(),
         (address, Joining::Agent) => format!("on the other host: agent --join {address} --token-file FILE"),
+        (address, Joining::Server) => {
+            format!("on the other host: orchestrator --listen IP --join {address} --token-file FILE")
+        }
         (address, Joining::Operator) => format!("there: ctl context add NAME --server {address} --token-file FILE"),
     });
     for note in notes {

@@ -89,6 +89,7 @@ fn server_config(config: &DevConfig) -> anyhow::Result<ServerConfig> {
         // Beside the server's data, not in it: a copy of the data alone tells no secret.
         seal_key: config.dir.join("keys").join("seal.key"),
         bootstrap: true,
+        join: None,
         dev: true,
         range: config.range.as_deref().map(str::parse).transpose()?,
         used: orchestrator::routes::used().context("the host's routes cannot be read")?,

@@ -197,6 +197,8 @@ pub struct Server {
     last_log: u64,
     applied: u64,
     safety: String,
+    hostname: String,
+    address: String,
 }
 
 /// A volume.
@@ -427,6 +429,8 @@ impl From<&v1::Server> for Server {
             last_log: s.last_log,
             applied: s.applied,
             safety: s.safety.clone(),
+            hostname: s.hostname.clone(),
+            address: s.address.clone(),
         }
     }
 }

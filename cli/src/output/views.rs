@@ -156,16 +156,20 @@ pub fn nodes(snapshot: &v1::Snapshot, wide: bool) -> Table {
 
 /// Servers.
 pub fn servers(snapshot: &v1::Snapshot, wide: bool) -> Table {
-    let mut table = Table::new(&["NAME", "ROLE", "STATE", "VERSION", "TERM", "LOG", "APPLIED", "SAFETY"]);
+    let mut table =
+        Table::new(&["NAME", "HOST", "ROLE", "STATE", "VERSION", "TERM", "LOG", "APPLIED", "ADDRESS", "SAFETY"]);
+    let is_one_of_several = snapshot.servers.len() > 1;
     for s in &snapshot.servers {
         table.row(vec![
             s.id.as_str().into(),
+            only(wide || is_one_of_several, s.hostname.clone()),
             Cell::state(&s.role),
             Cell::state(&s.state),
             s.version.as_str().into(),
             only(wide, s.term.to_string()),
             only(wide, s.last_log.to_string()),
             only(wide, s.applied.to_string()),
+            only(wide, s.address.clone()),
             s.safety.as_str().into(),
         ]);
     }

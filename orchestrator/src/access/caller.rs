@@ -6,7 +6,6 @@ use proto::revision::Wall;
 use tonic::Status;
 
 use crate::engine::State;
-use crate::engine::model::Grant;
 use crate::pki::shown::Shown;
 
 /// Who calls.
@@ -50,7 +49,12 @@ impl Caller {
             )));
         }
         if let Subject::Server(id) = subject {
-            return Ok(Caller::Server(*id));
+            return match state.is_member(*id) {
+                true => Ok(Caller::Server(*id)),
+                false => Err(Status::unauthenticated(format!(
+                    "{subject} was removed; let it join anew with an empty data directory and a new join token"
+                ))),
+            };
         }
         let known = state
             .identity(subject)
@@ -60,13 +64,7 @@ impl Caller {
                 "{subject} has another key now, this certificate is of an earlier one; join again with a fresh token"
             )));
         }
-        match (subject, &known.grant) {
-            (Subject::Agent(node), Grant::Agent) => Ok(Caller::Agent(*node)),
-            (Subject::Operator(name), Grant::Operator { role, project, .. }) => {
-                Ok(Caller::Operator { name: name.clone(), role: *role, project: project.clone() })
-            }
-            _ => Err(Status::unauthenticated(format!("{subject} is known as something else"))),
-        }
+        Caller::known(subject, &known.grant)
     }
 
     /// May it speak for this node? An agent for its own only.

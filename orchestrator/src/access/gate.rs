@@ -2,8 +2,8 @@
 //!
 //! Never looks into messages. Puts a `Caller` beside the request, and ends the streams of callers whose right has ended.
 
-use bytes::Bytes;
-use http_body::Frame;
+use proto::id::ClusterId;
+use proto::identity::Subject;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::http::{HeaderMap, Request, Response};
+use tonic::codegen::http::{Request, Response};
 use tower::{Layer, Service};
 
-use super::{Caller, Refusals, Witness, rights};
+use super::{Caller, Guarded, Refusals, Witness, behalf, rights};
 use crate::engine::State;
+use crate::engine::model::Asker;
 use crate::listener::Peer;
 use crate::pki::shown::{self, Shown};
 use crate::raft::Clock;
@@ -28,6 +29,16 @@ pub struct Gate {
     clock: Arc<dyn Clock>,
     refusals: Refusals,
     local: bool,
+    /// The cluster that this server joins, before it has its State.
+    joins: Option<ClusterId>,
+}
+
+/// Who calls, what says so, and from where if not from the other end of the connection.
+struct Found {
+    caller: Caller,
+    shown: Option<Shown>,
+    /// Passed on by a server, for somebody.
+    by: Option<Asker>,
 }
 
 // === impl Gate ===
@@ -35,25 +46,56 @@ pub struct Gate {
 impl Gate {
     /// Before a unix socket that only its owner may open: who comes through is local.
     pub fn local(state: watch::Receiver<Arc<State>>, clock: Arc<dyn Clock>, refusals: Refusals) -> Gate {
-        Gate { state, clock, refusals, local: true }
+        Gate { state, clock, refusals, local: true, joins: None }
     }
 
     /// Before a TLS listener: who comes through is who its certificate says, or nobody.
-    pub fn remote(state: watch::Receiver<Arc<State>>, clock: Arc<dyn Clock>, refusals: Refusals) -> Gate {
-        Gate { state, clock, refusals, local: false }
+    pub fn remote(
+        state: watch::Receiver<Arc<State>>,
+        clock: Arc<dyn Clock>,
+        refusals: Refusals,
+        joins: Option<ClusterId>,
+    ) -> Gate {
+        Gate { state, clock, refusals, local: false, joins }
     }
 
     /// Who calls, and the certificate that says so.
-    fn caller(&self, request: &Request<Body>) -> Result<(Caller, Option<Shown>), Status> {
+    fn found(&self, request: &Request<Body>) -> Result<Found, Status> {
         if self.local {
-            return Ok((Caller::Local, None));
+            return Ok(Found { caller: Caller::Local, shown: None, by: None });
         }
         let peer = request.extensions().get::<Arc<Peer>>();
-        let Some(leaf) = peer.and_then(|peer| peer.certificate.as_ref()) else { return Ok((Caller::Nobody, None)) };
+        let Some(leaf) = peer.and_then(|peer| peer.certificate.as_ref()) else {
+            return Ok(Found { caller: Caller::Nobody, shown: None, by: None });
+        };
         let shown = shown::read(leaf)
             .ok_or_else(|| Status::unauthenticated("the certificate shown names nobody; join with a token"))?;
-        let caller = Caller::of(&shown, &self.state.borrow(), self.clock.wall())?;
-        Ok((caller, Some(shown)))
+        let state = self.state.borrow().clone();
+        let caller = self.judge(&shown, &state)?;
+        match (&caller, behalf::of(request)) {
+            // The server that passes it on looks after the stream's end.
+            (Caller::Server(_), Some(by)) => {
+                Ok(Found { caller: behalf::caller(&by, &state)?, shown: Some(shown), by: Some(by) })
+            }
+            _ => Ok(Found { caller, shown: Some(shown), by: None }),
+        }
+    }
+
+    fn judge(&self, shown: &Shown, state: &State) -> Result<Caller, Status> {
+        let now = self.clock.wall();
+        match (&shown.name.subject, self.joins) {
+            // Who sends the State has to be let in before it is here.
+            (Subject::Server(id), Some(joins)) if state.cluster().is_none() => {
+                let holds = shown.name.cluster == joins && now < shown.name.until;
+                holds.then_some(Caller::Server(*id)).ok_or_else(|| {
+                    Status::unauthenticated(format!(
+                        "the certificate of {} is of another cluster, or expired",
+                        shown.name.subject
+                    ))
+                })
+            }
+            _ => Caller::of(shown, state, now),
+        }
     }
 
     /// Resolves when a caller may no longer make a call that it was allowed, with the reason.
@@ -61,7 +103,7 @@ impl Gate {
         let mut states = self.state.clone();
         loop {
             let now = self.clock.wall();
-            let judged = Caller::of(&shown, &states.borrow_and_update(), now);
+            let judged = self.judge(&shown, &states.borrow_and_update());
             match judged.and_then(|caller| rights::allow(&caller, &call).map(|()| caller)) {
                 Err(status) => return status,
                 Ok(present) if present != caller => {
@@ -108,9 +150,12 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let call = request.uri().path().to_owned();
-        let judged = self.gate.caller(&request).and_then(|(caller, shown)| {
-            let witness = Witness::new(&caller, request.extensions(), &call, &self.gate.refusals);
+        let judged = self.gate.found(&request).and_then(|Found { caller, shown, by }| {
+            let is_passed_on = by.is_some();
+            let witness = Witness::new(&caller, request.extensions(), &call, &self.gate.refusals, by);
             match rights::allow(&caller, &call) {
+                // Its own right is looked after where it came in.
+                Ok(()) if is_passed_on => Ok((caller, None, witness)),
                 Ok(()) => Ok((caller, shown, witness)),
                 // A stranger must not fill the log.
                 Err(why) if caller == Caller::Nobody => Err(why),
@@ -127,57 +172,13 @@ where
         request.extensions_mut().insert(caller.clone());
         request.extensions_mut().insert(witness);
         let Some(shown) = shown else { return Box::pin(self.inner.call(request)) };
-        let ended = || Box::pin(self.gate.clone().ended(caller.clone(), shown.clone(), call.clone()));
+        let ended = || self.gate.clone().ended(caller.clone(), shown.clone(), call.clone());
         let (of_request, of_response) = (ended(), ended());
-        let request = request.map(|inner| Body::new(Guarded { inner, ended: of_request, half: Half::Request }));
+        let request = request.map(|inner| Guarded::request(inner, of_request));
         let answer = self.inner.call(request);
         Box::pin(async move {
             let response = answer.await?;
-            Ok(response.map(|inner| Body::new(Guarded { inner, ended: of_response, half: Half::Response })))
+            Ok(response.map(|inner| Guarded::response(inner, of_response)))
         })
-    }
-}
-
-/// Which half of a call a body is, and whether it is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Half {
-    Request,
-    Response,
-    Over,
-}
-
-/// A body that ends when the right to it ends.
-struct Guarded<F> {
-    inner: Body,
-    ended: Pin<Box<F>>,
-    half: Half,
-}
-
-impl<F: Future<Output = Status>> http_body::Body for Guarded<F> {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.half == Half::Over {
-            return Poll::Ready(None);
-        }
-        if let Poll::Ready(status) = self.ended.as_mut().poll(context) {
-            let half = std::mem::replace(&mut self.half, Half::Over);
-            let mut trailers = HeaderMap::new();
-            let answer = match half {
-                Half::Response if status.add_header(&mut trailers).is_ok() => Ok(Frame::trailers(trailers)),
-                _ => Err(status),
-            };
-            return Poll::Ready(Some(answer));
-        }
-        Pin::new(&mut self.inner).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.half == Half::Over || self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.inner.size_hint()
     }
 }

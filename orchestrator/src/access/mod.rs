@@ -10,8 +10,10 @@
 //! it ends. A call without a row is refused, and a server whose calls have not all a row does not start. What is refused
 //! to somebody who is known is noted for the audit (`witness`, `refusals`).
 
+pub(crate) mod behalf;
 mod caller;
 mod gate;
+mod guarded;
 pub mod refusals;
 pub mod rights;
 mod scope;
@@ -19,6 +21,7 @@ mod witness;
 
 pub use caller::Caller;
 pub use gate::Gate;
+pub use guarded::Guarded;
 pub use refusals::Refusals;
 pub use scope::{About, Asked, admit, admit_change};
 pub use witness::{Witness, origin};

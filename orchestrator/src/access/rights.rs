@@ -74,6 +74,14 @@ pub const TABLE: &[Row] = &[
     row("/wherry.v1.Control/GetAudit",                      [No,  No,  Yes, No,  No,  No]),
     row("/wherry.v1.Control/GetIdentities",                 [No,  No,  Yes, No,  No,  No]),
     row("/wherry.v1.Control/RevokeIdentity",                [No,  No,  Yes, No,  No,  No]),
+    row("/wherry.v1.Control/PromoteServer",                   [No,  No,  Yes, No,  No,  No]),
+    row("/wherry.v1.Control/RemoveServer",                    [No,  No,  Yes, No,  No,  No]),
+    row("/wherry.v1.Servers/Append",                          [Yes, No,  No,  No,  No,  No]),
+    row("/wherry.v1.Servers/Vote",                            [Yes, No,  No,  No,  No,  No]),
+    row("/wherry.v1.Servers/InstallSnapshot",                 [Yes, No,  No,  No,  No,  No]),
+    row("/wherry.v1.Servers/Canvass",                         [Yes, No,  No,  No,  No,  No]),
+    row("/wherry.v1.Servers/TakeLead",                        [Yes, No,  No,  No,  No,  No]),
+    row("/wherry.v1.Servers/Announce",                        [Yes, No,  No,  No,  No,  No]),
     row("/grpc.health.v1.Health/Check",                     [No,  No,  Yes, Yes, Yes, No]),
     row("/grpc.health.v1.Health/Watch",                     [No,  No,  Yes, Yes, Yes, No]),
     row("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", [No, No, Yes, Yes, Yes, No]),
@@ -91,7 +99,7 @@ pub fn right(caller: &Caller, call: &str) -> Right {
     let Some(row) = TABLE.iter().find(|row| row.call == call) else { return No };
     match caller {
         // The socket's permissions are what keeps others out. Nobody enrols there: who may open it is known.
-        Caller::Local if row.nobody == Yes => No,
+        Caller::Local if row.nobody == Yes || row.server == Yes => No,
         Caller::Local => Yes,
         Caller::Server(_) => row.server,
         Caller::Agent(_) => row.agent,

@@ -91,6 +91,8 @@ about_nothing!(
     RevokeTokenRequest,
     GetIdentitiesRequest,
     RevokeIdentityRequest,
+    PromoteServerRequest,
+    RemoveServerRequest,
 );
 about_a_service!(DeleteServiceRequest, ScaleServiceRequest, SteerRolloutRequest, GetHistoryRequest, LogsRequest,);
 about_a_filter!(GetSnapshotRequest, WatchEventsRequest, GetAuditRequest);

@@ -18,6 +18,8 @@ use crate::listener::Peer;
 pub struct Witness {
     by: Asker,
     call: String,
+    /// Who asks, as other servers are told.
+    named: String,
     refusals: Refusals,
 }
 
@@ -39,10 +41,18 @@ pub fn origin(extensions: &Extensions) -> String {
 
 impl Witness {
     /// Of a call that the gate looks at.
-    pub(super) fn new(caller: &Caller, extensions: &Extensions, path: &str, refusals: &Refusals) -> Witness {
-        let by = Asker { who: caller.to_string(), from: origin(extensions) };
+    /// `from`: for whom a server passes it on.
+    pub(super) fn new(
+        caller: &Caller,
+        extensions: &Extensions,
+        path: &str,
+        refusals: &Refusals,
+        from: Option<Asker>,
+    ) -> Witness {
+        let from = from.map_or_else(|| origin(extensions), |by| by.from);
+        let by = Asker { who: caller.to_string(), from };
         let call = path.rsplit('/').next().unwrap_or(path).to_owned();
-        Witness { by, call, refusals: refusals.clone() }
+        Witness { by, call, named: caller.for_servers(), refusals: refusals.clone() }
     }
 
     /// The one beside a request.
@@ -54,6 +64,11 @@ impl Witness {
     /// Who asks.
     pub fn asker(&self) -> Asker {
         self.by.clone()
+    }
+
+    /// Who asks, for the server that the call is passed on to.
+    pub fn for_servers(&self) -> Asker {
+        Asker { who: self.named.clone(), from: self.by.from.clone() }
     }
 
     /// The call, about something.

@@ -43,10 +43,10 @@ impl Api {
         let hash = proto::digest::sha256_hex(&secret);
         let token = Token { id, hash, grant, uses: asked.uses, used: 0, made, expires };
         self.change(by, None, Command::PutToken { token }).await?;
-        let pin = self.authority.pin();
+        let pin = self.founded.now()?.pin();
         let token = JoinToken { kind, cluster, pin, id, secret }.reveal();
         let [operators, agents] = self.place.reached.clone();
-        let address = if kind == TokenKind::Agent { agents } else { operators };
+        let address = if kind == TokenKind::Operator { operators } else { agents };
         Ok(v1::CreateTokenResponse { token, id: format!("{id:016x}"), expires_at_unix_ms: expires.0, address })
     }
 
@@ -88,10 +88,11 @@ impl Api {
 fn grant(asked: &v1::CreateTokenRequest, id: u64) -> Result<(TokenKind, Grant), Status> {
     let wrong = |field: &str, message: String| refusal::wrong_field(field, &message, "see `ctl token create --help`");
     match asked.kind.as_str() {
-        "agent" if asked.role.is_empty() && asked.project.is_empty() && asked.name.is_empty() => {
-            Ok((TokenKind::Agent, Grant::Agent))
+        "agent" | "server" if !(asked.role.is_empty() && asked.project.is_empty() && asked.name.is_empty()) => {
+            Err(wrong("kind", "agents and servers have no role, project or name".to_owned()))
         }
-        "agent" => Err(wrong("kind", "an agent has no role, project or name".to_owned())),
+        "agent" => Ok((TokenKind::Agent, Grant::Agent)),
+        "server" => Ok((TokenKind::Server, Grant::Server)),
         "operator" => {
             let role: OperatorRole = asked.role.parse().map_err(|e| wrong("role", format!("{e}")))?;
             let project = match asked.project.as_str() {
@@ -108,7 +109,7 @@ fn grant(asked: &v1::CreateTokenRequest, id: u64) -> Result<(TokenKind, Grant), 
             let name = name.parse().map_err(|e| wrong("name", format!("{e}")))?;
             Ok((TokenKind::Operator, Grant::Operator { role, project, name }))
         }
-        other => Err(wrong("kind", format!("`{other}` is neither agent nor operator"))),
+        other => Err(wrong("kind", format!("`{other}` is none of agent, operator, server"))),
     }
 }
 
@@ -116,6 +117,7 @@ fn grant(asked: &v1::CreateTokenRequest, id: u64) -> Result<(TokenKind, Grant), 
 fn words(grant: &Grant) -> [String; 4] {
     match grant {
         Grant::Agent => ["agent".to_owned(), String::new(), String::new(), String::new()],
+        Grant::Server => ["server".to_owned(), String::new(), String::new(), String::new()],
         Grant::Operator { role, project, name } => [
             "operator".to_owned(),
             role.as_str().to_owned(),

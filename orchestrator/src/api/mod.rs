@@ -13,6 +13,7 @@ mod logs;
 mod plan;
 mod refusal;
 mod rollout;
+mod servers;
 mod snapshot;
 mod views;
 mod words;
@@ -30,9 +31,9 @@ use tonic::{Request, Response, Status};
 use crate::access::{admit, admit_change};
 use crate::engine::model::Asker;
 use crate::engine::{Command, Outcome, State};
-use crate::pki::authority::Authority;
+use crate::pki::keeper::Founded;
 use crate::pki::seal::Sealer;
-use crate::raft::{Applied, Clock, RaftHandle};
+use crate::raft::{Applied, Clock, RaftHandle, ReadError};
 use crate::switchboard::Switchboard;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -45,7 +46,7 @@ pub struct Api {
     state: watch::Receiver<Arc<State>>,
     switchboard: Switchboard,
     sealer: Arc<Sealer>,
-    authority: Arc<Authority>,
+    founded: Founded,
     clock: Arc<dyn Clock>,
     place: Place,
     views: views::Views,
@@ -68,12 +69,19 @@ impl Api {
         raft: RaftHandle,
         switchboard: Switchboard,
         sealer: Arc<Sealer>,
-        authority: Arc<Authority>,
+        founded: Founded,
         clock: Arc<dyn Clock>,
         place: Place,
     ) -> Api {
         let state = raft.state();
-        Api { raft, state, switchboard, sealer, authority, clock, place, views: views::Views::default() }
+        Api { raft, state, switchboard, sealer, founded, clock, place, views: views::Views::default() }
+    }
+
+    async fn read_barrier(&self) -> Result<(), Status> {
+        self.raft.read_barrier().await.map_err(|error| match error {
+            ReadError::NotLeader { .. } => crate::forward::not_leading(&error),
+            _ => Status::unavailable(error.to_string()),
+        })
     }
 
     fn present(&self) -> Arc<State> {
@@ -137,8 +145,8 @@ impl Control for Api {
     }
 
     async fn get_snapshot(&self, request: Request<v1::GetSnapshotRequest>) -> Answer<v1::Snapshot> {
-        self.raft.read_barrier().await.map_err(|e| Status::unavailable(e.to_string()))?;
-        snapshot::snapshot(&self.present(), &self.views, &self.servers(), &admit(request)?, self.clock.wall())
+        self.read_barrier().await?;
+        snapshot::snapshot(&self.present(), &self.views, self.servers(), &admit(request)?, self.clock.wall())
             .map(Response::new)
     }
 
@@ -152,7 +160,7 @@ impl Control for Api {
             let mut states = api.state.clone();
             loop {
                 let state = states.borrow_and_update().clone();
-                let answer = snapshot::snapshot(&state, &api.views, &api.servers(), &request, api.clock.wall());
+                let answer = snapshot::snapshot(&state, &api.views, api.servers(), &request, api.clock.wall());
                 let is_over = answer.is_err();
                 if sender.send(answer).await.is_err() || is_over {
                     return;
@@ -198,7 +206,7 @@ impl Control for Api {
     }
 
     async fn get_audit(&self, request: Request<v1::GetAuditRequest>) -> Answer<v1::GetAuditResponse> {
-        self.raft.read_barrier().await.map_err(|e| Status::unavailable(e.to_string()))?;
+        self.read_barrier().await?;
         Ok(Response::new(self.audit(&admit(request)?)))
     }
 
@@ -210,5 +218,15 @@ impl Control for Api {
     async fn revoke_identity(&self, request: Request<v1::RevokeIdentityRequest>) -> Answer<v1::ChangeResponse> {
         let (by, asked) = admit_change(request)?;
         self.forget_identity(by, asked).await.map(Response::new)
+    }
+
+    async fn promote_server(&self, request: Request<v1::PromoteServerRequest>) -> Answer<v1::ChangeResponse> {
+        let (by, asked) = admit_change(request)?;
+        self.promote(by, asked).await.map(Response::new)
+    }
+
+    async fn remove_server(&self, request: Request<v1::RemoveServerRequest>) -> Answer<v1::ChangeResponse> {
+        let (by, asked) = admit_change(request)?;
+        self.dismiss(by, asked).await.map(Response::new)
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn rejected(rejection: &Rejection) -> Status {
         | Rejection::NoService(_)
         | Rejection::NoNode(_)
         | Rejection::NoToken(_)
+        | Rejection::NoServer(_)
         | Rejection::NoIdentity(_) => Code::NotFound,
         Rejection::Deleting(_)
         | Rejection::NoRollout { .. }
@@ -59,6 +60,9 @@ fn attach(status: &mut Status, problems: &[FieldProblem]) {
 
 /// A command without an outcome.
 pub(super) fn not_proposed(error: &ProposeError) -> Status {
+    if matches!(error, ProposeError::NotLeader { .. }) {
+        return crate::forward::not_leading(error);
+    }
     let code = match error {
         ProposeError::NotLeader { .. } | ProposeError::Stopped => Code::Unavailable,
         ProposeError::Unknown { .. } => Code::DeadlineExceeded,

@@ -14,21 +14,11 @@ use crate::engine::model::{Node, Project, Service, Task, Volume};
 use crate::engine::placement::Ledger;
 use crate::engine::reconcile::SlotSet;
 
-/// What a server says of itself.
-#[derive(Debug, Clone)]
-pub(super) struct ServerView {
-    pub(super) id: String,
-    pub(super) role: &'static str,
-    pub(super) term: u64,
-    pub(super) last_log: u64,
-    pub(super) applied: u64,
-}
-
 /// Everything, or one project's part. `wall`: now, which ages are counted from however long ago the last change was.
 pub(super) fn snapshot(
     state: &State,
     views: &Views,
-    servers: &[ServerView],
+    servers: Vec<v1::Server>,
     request: &v1::GetSnapshotRequest,
     wall: Wall,
 ) -> Result<v1::Snapshot, Status> {
@@ -50,7 +40,7 @@ pub(super) fn snapshot(
         tasks: tasks(state, &wanted),
         nodes: state.nodes().map(|n| node_view(n, &ledger)).collect(),
         volumes: state.volumes().filter(|v| wanted(&v.key.project)).map(|v| volume_view(state, v)).collect(),
-        servers: servers.iter().map(server_view).collect(),
+        servers,
         events: events(state, project.as_ref(), request.events),
     })
 }
@@ -176,19 +166,6 @@ fn volume_view(state: &State, volume: &Volume) -> v1::Volume {
         docker_name: volume.docker_name.clone(),
         state: word.to_owned(),
         created_at_unix_ms: volume.created_at.0,
-    }
-}
-
-fn server_view(server: &ServerView) -> v1::Server {
-    v1::Server {
-        id: server.id.clone(),
-        role: server.role.to_owned(),
-        state: "ready".to_owned(),
-        version: proto::hello::VERSION.to_owned(),
-        term: server.term,
-        last_log: server.last_log,
-        applied: server.applied,
-        safety: "1 voter: losing its disk loses the cluster's state; containers go on running".to_owned(),
     }
 }
 

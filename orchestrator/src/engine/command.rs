@@ -1,6 +1,6 @@
 //! The vocabulary of the Raft log. A new variant or field raises `State.version` before it may be proposed.
 
-use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, RequestId, ServiceKey, TaskId};
+use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, RequestId, ServerId, ServiceKey, TaskId};
 use proto::identity::Subject;
 use proto::node::{NodeConditions, NodeInfo};
 use proto::revision::{Time, Wall};
@@ -9,7 +9,7 @@ use proto::task_state::TaskStatus;
 use serde::{Deserialize, Serialize};
 
 use super::model::as_bytes;
-use super::model::{Asker, AuditNote, Authority, Content, Ranges, Token};
+use super::model::{Asker, AuditNote, Authority, Content, Grant, Ranges, ServerInfo, Token};
 use super::plan::Plan;
 
 /// A command with the time it was accepted at.
@@ -150,6 +150,21 @@ pub enum Command {
         /// What.
         note: AuditNote,
     },
+    /// What a server says of itself.
+    PutServer {
+        /// All of it.
+        info: ServerInfo,
+    },
+    /// A server was chosen to vote: who does is in the log's own records, that somebody chose is here.
+    PromoteServer {
+        /// Which.
+        id: ServerId,
+    },
+    /// A server is removed for good.
+    RemoveServer {
+        /// Which.
+        id: ServerId,
+    },
 }
 
 /// Who joins.
@@ -160,6 +175,8 @@ pub enum Enrolling {
     Agent(NodeId),
     /// An operator, under the token's name.
     Operator,
+    /// A server, under the id it drew.
+    Server(ServerId),
 }
 
 impl Command {
@@ -170,6 +187,11 @@ impl Command {
         match self {
             Command::RaiseVersion { to } => *to,
             Command::SteerRollout { .. } => 2,
+            Command::PutServer { .. }
+            | Command::PromoteServer { .. }
+            | Command::RemoveServer { .. }
+            | Command::PutToken { token: Token { grant: Grant::Server, .. } }
+            | Command::Enrol { who: Enrolling::Server(_), .. } => 6,
             Command::FoundAuthority { .. }
             | Command::PutToken { .. }
             | Command::RevokeToken { .. }

@@ -1,6 +1,6 @@
 //! What became of a command. There are no errors in the engine: a refusal is an outcome.
 
-use proto::id::{NodeId, ProjectName, ServiceKey, ServiceName};
+use proto::id::{NodeId, ProjectName, ServerId, ServiceKey, ServiceName};
 use proto::identity::Subject;
 use proto::revision::Revision;
 use serde::{Deserialize, Serialize};
@@ -143,7 +143,7 @@ pub enum Rejection {
         why: String,
     },
     /// It is for somebody else.
-    #[error("join token {id:016x} is not for an {kind}; make one with `ctl token create {kind}`")]
+    #[error("join token {id:016x} is not for {}; make one with `ctl token create {kind}`", with_article(kind))]
     TokenKind {
         /// Which.
         id: u64,
@@ -161,6 +161,11 @@ pub enum Rejection {
     /// There is nobody of that name.
     #[error("{0} is not enrolled")]
     NoIdentity(Subject),
+    /// There is no such server.
+    #[error(
+        "server {0} is not known, or was removed; one that was removed comes back with an empty data directory and a new join token"
+    )]
+    NoServer(ServerId),
     /// There is an authority.
     #[error("this cluster has its authority already")]
     AuthorityFounded,
@@ -172,6 +177,10 @@ pub enum Rejection {
         /// Present.
         present: u32,
     },
+}
+
+fn with_article(kind: &str) -> String {
+    if kind == "server" { "a server".to_owned() } else { format!("an {kind}") }
 }
 
 /// What is wrong with one field of a spec.

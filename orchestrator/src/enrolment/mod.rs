@@ -5,24 +5,23 @@
 
 mod attempts;
 
-use proto::id::NodeId;
+use proto::id::{NodeId, ServerId};
 use proto::identity::{CertificateName, Subject};
 use proto::peer::proves_enrolment;
 use proto::v1;
 use proto::v1::enrolment_server::Enrolment;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
-use crate::access::{Caller, origin};
+use crate::access::{Caller, Witness};
 use crate::engine::command::Enrolling;
 use crate::engine::model::Asker;
 use crate::engine::{Command, Outcome, Rejection, State};
-use crate::listener::Peer;
-use crate::pki::authority::Authority;
-use crate::pki::keeper::ends;
-use crate::raft::{Applied, Clock, RaftHandle};
+use crate::pki::keeper::{Founded, ends};
+use crate::pki::seal::Sealer;
+use crate::raft::{Applied, Clock, ProposeError, RaftHandle};
 use attempts::{ATTEMPTS_MAX, Attempts};
 
 /// Bytes of an Ed25519 public key.
@@ -32,7 +31,8 @@ const KEY_BYTES: usize = 32;
 #[derive(Debug, Clone)]
 pub struct Desk {
     raft: RaftHandle,
-    authority: Arc<Authority>,
+    founded: Founded,
+    sealer: Arc<Sealer>,
     clock: Arc<dyn Clock>,
     /// Of the certificates it gives.
     life: Duration,
@@ -43,8 +43,8 @@ pub struct Desk {
 
 impl Desk {
     /// One for both doors: attempts are counted together.
-    pub fn new(raft: RaftHandle, authority: Arc<Authority>, clock: Arc<dyn Clock>, life: Duration) -> Desk {
-        Desk { raft, authority, clock, life, attempts: Arc::default() }
+    pub fn new(raft: RaftHandle, founded: Founded, sealer: Arc<Sealer>, clock: Arc<dyn Clock>, life: Duration) -> Desk {
+        Desk { raft, founded, sealer, clock, life, attempts: Arc::default() }
     }
 
     fn count_attempt(&self, address: Option<IpAddr>) -> Result<(), Status> {
@@ -62,14 +62,24 @@ impl Desk {
         let cluster = state.cluster().ok_or_else(|| Status::unavailable("there is no cluster yet"))?;
         let now = self.clock.wall();
         let name = CertificateName { cluster, subject, epoch: state.epoch(), until: ends(now, self.life) };
-        let certificate = self.authority.issue(&name, key, now).map_err(|e| Status::internal(e.to_string()))?;
+        let authority = self.founded.now()?;
+        let certificate = authority.issue(&name, key, now).map_err(|e| Status::internal(e.to_string()))?;
         Ok(v1::EnrolResponse {
             certificate,
-            authority: self.authority.certificate().to_vec(),
+            authority: authority.certificate().to_vec(),
             subject: name.subject.to_string(),
             at_unix_ms: now.0,
             until_unix_ms: name.until.0,
+            sealing_key: self.key_for(&name.subject),
         })
+    }
+
+    /// A server opens what is sealed in the log; nobody else does.
+    fn key_for(&self, subject: &Subject) -> Vec<u8> {
+        match subject {
+            Subject::Server(_) => self.sealer.for_another_server().to_vec(),
+            Subject::Agent(_) | Subject::Operator(_) => Vec::new(),
+        }
     }
 
     fn check(&self, state: &State, asked: &v1::EnrolRequest, who: Enrolling, hash: &str) -> Result<(), Status> {
@@ -100,13 +110,17 @@ fn refused(rejection: &Rejection) -> Status {
 #[tonic::async_trait]
 impl Enrolment for Desk {
     async fn enrol(&self, request: Request<v1::EnrolRequest>) -> Result<Response<v1::EnrolResponse>, Status> {
-        self.count_attempt(request.extensions().get::<Arc<Peer>>().map(|peer| peer.address.ip()))?;
-        let from = origin(request.extensions());
+        let from = Witness::of(&request)?.asker().from;
+        self.count_attempt(from.parse::<SocketAddr>().ok().map(|address| address.ip()))?;
         let asked = request.into_inner();
         let who = match asked.kind.as_str() {
             "agent" => Enrolling::Agent(node(&asked.node)?),
+            "server" => Enrolling::Server(ServerId(node(&asked.node)?.0)),
             "operator" if asked.node.is_empty() => Enrolling::Operator,
-            _ => return Err(Status::invalid_argument("kind: `agent` with a node, or `operator` without one")),
+            _ => {
+                let wrong = "kind: `agent` with a node, `server` with an id, or `operator` without either";
+                return Err(Status::invalid_argument(wrong));
+            }
         };
         let hash = proto::digest::sha256_hex(&asked.secret);
         let state = self.raft.state().borrow().clone();
@@ -118,6 +132,7 @@ impl Enrolment for Desk {
             Ok(Applied { outcome: Outcome::Enrolled { subject, .. }, .. }) => subject,
             Ok(Applied { outcome: Outcome::Rejected(rejection), .. }) => return Err(refused(&rejection)),
             Ok(Applied { outcome, .. }) => return Err(Status::internal(format!("unexpected outcome {outcome:?}"))),
+            Err(error @ ProposeError::NotLeader { .. }) => return Err(crate::forward::not_leading(&error)),
             Err(error) => return Err(Status::unavailable(error.to_string())),
         };
         tracing::info!(%subject, token = format!("{:016x}", asked.token), "joined");

@@ -3,7 +3,7 @@
 //!
 //! Pure: `now` is an argument, nothing is sent. Called by `leader` and by the simulator.
 
-use proto::id::NodeId;
+use proto::id::{NodeId, ServerId};
 use proto::limits::HEARTBEAT_MS;
 use proto::revision::Time;
 
@@ -42,11 +42,13 @@ pub struct Round {
     pub sleep_ms: u64,
 }
 
-/// What comes before any round: a State of an earlier version is raised to ours. This server is the only one, so that
-/// every server knows it.
-pub fn raised(state: &State) -> Option<Command> {
-    let is_earlier = state.version() < STATE_VERSION && state.cluster().is_some();
-    is_earlier.then_some(Command::RaiseVersion { to: STATE_VERSION })
+/// What comes before any round: a State of an earlier version is raised to the newest that every server understands.
+/// This one, `own`, is believed now and not by what it said before it was upgraded.
+pub fn raised(state: &State, own: ServerId) -> Option<Command> {
+    let others = state.servers().filter(|s| s.info.id != own).map(|s| s.info.understands);
+    let to = others.min().unwrap_or(STATE_VERSION).min(STATE_VERSION);
+    let is_earlier = state.version() < to && state.cluster().is_some();
+    is_earlier.then_some(Command::RaiseVersion { to })
 }
 
 // === impl Term ===

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use super::seal::{SealError, Sealer};
 use crate::engine::model::{self, Blob};
+use crate::raft::PeerIdentity;
 
 /// How long the authority itself holds, in days: 20 years. Its rotation is a matter for later.
 const AUTHORITY_DAYS: u64 = 20 * 365;
@@ -119,34 +120,33 @@ impl Authority {
         }
         Ok(params.signed_by(&Ed25519(key), &self.issuer)?.der().to_vec())
     }
+}
 
-    /// How a door of this server speaks TLS: with a new key and certificate of its own, and asking for the caller's.
-    pub fn server_config(&self, name: &CertificateName, now: Wall) -> Result<ServerConfig, AuthorityError> {
-        let tls = |e: &dyn std::fmt::Display| AuthorityError::Tls(e.to_string());
-        let key = PrivateKey::generate()?;
-        let leaf = self.issue(name, &key.public(), now)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(self.certificate.clone())).map_err(|e| tls(&e))?;
-        // Strangers come in as far as enrolment; `access` sees that it is no further.
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .allow_unauthenticated()
-            .build()
-            .map_err(|e| tls(&e))?;
-        // The authority goes along: who joins has its pin only.
-        let chain = vec![CertificateDer::from(leaf), CertificateDer::from(self.certificate.clone())];
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|e| tls(&e))?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, PrivateKeyDer::Pkcs8(key.for_tls()))
-            .map_err(|e| tls(&e))?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        // A resumed session would bring back a certificate that nobody looks at again.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        Ok(config)
-    }
+/// How a server's doors speak TLS: with its certificate, and asking for the caller's.
+pub fn server_config(own: &PeerIdentity) -> Result<ServerConfig, AuthorityError> {
+    let tls = |e: &dyn std::fmt::Display| AuthorityError::Tls(e.to_string());
+    let key = PrivateKey::from_pkcs8(&own.key)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(own.authority.clone())).map_err(|e| tls(&e))?;
+    // Strangers come in as far as enrolment; `access` sees that it is no further.
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|e| tls(&e))?;
+    // The authority goes along: who joins has its pin only.
+    let chain = vec![CertificateDer::from(own.certificate.clone()), CertificateDer::from(own.authority.clone())];
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|e| tls(&e))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, PrivateKeyDer::Pkcs8(key.for_tls()))
+        .map_err(|e| tls(&e))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    // A resumed session would bring back a certificate that nobody looks at again.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
 }
 
 fn own_params(cluster: ClusterId, now: Wall) -> CertificateParams {

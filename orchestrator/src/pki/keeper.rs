@@ -1,27 +1,72 @@
 //! Sees that there is an authority, and that this server's own certificate is renewed long before it ends.
 
 use proto::identity::{CertificateName, Subject};
+use proto::peer::PrivateKey;
 use proto::revision::Wall;
 use rustls::ServerConfig;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use zeroize::Zeroizing;
 
-use super::authority::{Authority, AuthorityError};
+use super::authority::{Authority, AuthorityError, server_config};
 use super::seal::Sealer;
 use crate::engine::Command;
-use crate::raft::{Clock, ProposeError, RaftHandle};
+use crate::raft::{Clock, PeerIdentity, Peers, ProposeError, RaftHandle};
 
 /// Pause before a proposal that failed is made again.
 const AGAIN: Duration = Duration::from_millis(200);
 
+/// The authority, from the moment on at which this server knows it.
+#[derive(Debug, Clone)]
+pub struct Founded(watch::Receiver<Option<Arc<Authority>>>);
+
+// === impl Founded ===
+
+impl Founded {
+    /// The one in State now, or the first there will be.
+    pub fn follow(
+        raft: RaftHandle,
+        sealer: Arc<Sealer>,
+        clock: Arc<dyn Clock>,
+        stop: CancellationToken,
+    ) -> Result<Founded, AuthorityError> {
+        let (sender, receiver) = watch::channel(None);
+        let state = raft.state().borrow().clone();
+        if let (Some(kept), Some(cluster)) = (state.authority(), state.cluster()) {
+            sender.send_replace(Some(Arc::new(Authority::open(kept, cluster, &sealer)?)));
+        } else {
+            tokio::spawn(async move {
+                tokio::select! {
+                    found = authority(&raft, &sealer, &*clock) => match found {
+                        Ok(authority) => drop(sender.send_replace(Some(authority))),
+                        Err(error) => tracing::error!(%error, "the cluster's authority is not known"),
+                    },
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+        Ok(Founded(receiver))
+    }
+
+    /// It, if it is known.
+    pub fn now(&self) -> Result<Arc<Authority>, Status> {
+        let known = self.0.borrow().clone();
+        known.ok_or_else(|| Status::unavailable("this server does not know the cluster's authority yet; try again"))
+    }
+
+    /// It, once it is known; `None`: it never will be.
+    pub async fn wait(&self) -> Option<Arc<Authority>> {
+        let mut known = self.0.clone();
+        let found = known.wait_for(Option::is_some).await.ok()?;
+        found.clone()
+    }
+}
+
 /// The cluster's authority. Founds it if there is none and this server leads; waits otherwise.
-pub async fn authority(
-    raft: &RaftHandle,
-    sealer: &Sealer,
-    clock: &dyn Clock,
-) -> Result<Arc<Authority>, AuthorityError> {
+async fn authority(raft: &RaftHandle, sealer: &Sealer, clock: &dyn Clock) -> Result<Arc<Authority>, AuthorityError> {
     let mut states = raft.state();
     let mut leadership = raft.leadership();
     loop {
@@ -53,44 +98,82 @@ pub async fn authority(
     Err(AuthorityError::Tls("the log was closed".to_owned()))
 }
 
-/// How this server's doors speak TLS from now on, for all time: a new key and certificate at about half the life of each.
-pub fn server_tls(
-    authority: Arc<Authority>,
-    raft: RaftHandle,
-    clock: Arc<dyn Clock>,
-    life: Duration,
-    stop: CancellationToken,
-) -> Result<watch::Receiver<Arc<ServerConfig>>, AuthorityError> {
-    let first = fresh(&authority, &raft, &*clock, life)?;
-    let (sender, receiver) = watch::channel(Arc::new(first));
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(renewal(life)) => {}
-                () = stop.cancelled() => return,
-                () = sender.closed() => return,
-            }
-            match fresh(&authority, &raft, &*clock, life) {
-                Ok(config) => drop(sender.send_replace(Arc::new(config))),
-                Err(error) => tracing::error!(%error, "this server's certificate is not renewed"),
-            }
-        }
-    });
-    Ok(receiver)
+/// What this server's certificates are made with.
+#[derive(Debug)]
+pub struct Own {
+    /// The authority.
+    pub founded: Founded,
+    /// This server's log.
+    pub raft: RaftHandle,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Life of a certificate.
+    pub life: Duration,
+    /// Who is shown it when this server calls.
+    pub peers: Arc<Peers>,
 }
 
-fn fresh(
-    authority: &Authority,
-    raft: &RaftHandle,
-    clock: &dyn Clock,
-    life: Duration,
-) -> Result<ServerConfig, AuthorityError> {
-    let state = raft.state().borrow().clone();
-    let now = clock.wall();
-    let cluster = state.cluster().ok_or_else(|| AuthorityError::Tls("there is no cluster yet".to_owned()))?;
-    let subject = Subject::Server(raft.id());
-    let name = CertificateName { cluster, subject, epoch: state.epoch(), until: ends(now, life) };
-    authority.server_config(&name, now)
+// === impl Own ===
+
+impl Own {
+    /// How this server's doors speak TLS from now on, for all time: a new key and certificate at about half the life of
+    /// each. `given`: the first, for a server that joins and does not know the authority yet.
+    pub async fn tls(
+        self,
+        given: Option<PeerIdentity>,
+        stop: CancellationToken,
+    ) -> Result<watch::Receiver<Arc<ServerConfig>>, AuthorityError> {
+        let is_given = given.is_some();
+        let first = match given {
+            Some(given) => given,
+            None => self.fresh().await?,
+        };
+        let (sender, receiver) = watch::channel(Arc::new(self.shown(first)?));
+        tokio::spawn(async move {
+            // One that was given is replaced as soon as it can be: its end is not known here.
+            let mut pause = if is_given { Duration::ZERO } else { renewal(self.life) };
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stop.cancelled() => return,
+                    () = sender.closed() => return,
+                }
+                let renewed = tokio::select! {
+                    renewed = self.fresh() => renewed,
+                    () = stop.cancelled() => return,
+                };
+                match renewed.and_then(|identity| self.shown(identity)) {
+                    Ok(config) => drop(sender.send_replace(Arc::new(config))),
+                    Err(error) => tracing::error!(%error, "this server's certificate is not renewed"),
+                }
+                pause = renewal(self.life);
+            }
+        });
+        Ok(receiver)
+    }
+
+    fn shown(&self, identity: PeerIdentity) -> Result<ServerConfig, AuthorityError> {
+        let config = server_config(&identity)?;
+        self.peers.show(identity)?;
+        Ok(config)
+    }
+
+    async fn fresh(&self) -> Result<PeerIdentity, AuthorityError> {
+        let unknown = || AuthorityError::Tls("there is no cluster yet".to_owned());
+        let authority = self.founded.wait().await.ok_or_else(unknown)?;
+        let state = self.raft.state().borrow().clone();
+        let cluster = state.cluster().ok_or_else(unknown)?;
+        let now = self.clock.wall();
+        let subject = Subject::Server(self.raft.id());
+        let name = CertificateName { cluster, subject, epoch: state.epoch(), until: ends(now, self.life) };
+        let key = PrivateKey::generate()?;
+        Ok(PeerIdentity {
+            cluster,
+            authority: authority.certificate().to_vec(),
+            certificate: authority.issue(&name, &key.public(), now)?,
+            key: Zeroizing::new(key.pkcs8().to_vec()),
+        })
+    }
 }
 
 /// When a certificate issued now ends: in whole seconds, as certificates tell time.

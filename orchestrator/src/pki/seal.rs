@@ -59,6 +59,17 @@ pub enum SealError {
         /// Which content.
         digest: BlobDigest,
     },
+    /// A server that joins was given none.
+    #[error("the cluster gave no sealing key: its servers are older than this one; upgrade them first")]
+    NotGiven,
+    /// A server that joins has one already.
+    #[error(
+        "{path} holds another sealing key than the cluster's: name another file with --seal-key, or move that one away"
+    )]
+    AnotherIsThere {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The system gave no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(String),
@@ -108,6 +119,11 @@ impl Sealer {
         let sealer = Sealer { key: Zeroizing::new(key), key_id };
         key.zeroize();
         sealer
+    }
+
+    /// The key itself, for a server that joins.
+    pub fn for_another_server(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(self.key.to_vec())
     }
 
     /// The address of some content. A secret's depends on the key, so that it does not tell a guessed content.
@@ -163,14 +179,30 @@ impl Sealer {
     }
 }
 
+/// Writes the key that a cluster has given to a server which joins. Another key is never written over.
+pub fn keep_given_key(path: &Path, key: &[u8]) -> Result<(), SealError> {
+    if key.len() != KEY_BYTES {
+        return Err(SealError::NotGiven);
+    }
+    match std::fs::read(path).map(Zeroizing::new) {
+        Ok(present) if present.as_slice() == key => Ok(()),
+        Ok(_) => Err(SealError::AnotherIsThere { path: path.to_owned() }),
+        Err(_) => write_bytes(path, key),
+    }
+}
+
 fn write_key(path: &Path) -> Result<(), SealError> {
-    let fail = |source| SealError::File { path: path.to_owned(), verb: "written", source };
     let mut key = Zeroizing::new([0_u8; KEY_BYTES]);
     getrandom::fill(key.as_mut_slice()).map_err(|e| SealError::Random(e.to_string()))?;
+    write_bytes(path, key.as_slice())
+}
+
+fn write_bytes(path: &Path, key: &[u8]) -> Result<(), SealError> {
+    let fail = |source| SealError::File { path: path.to_owned(), verb: "written", source };
     let directory = directory_of(path);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(fail)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
-    file.write_all(key.as_slice()).and_then(|()| file.sync_all()).map_err(fail)?;
+    file.write_all(key).and_then(|()| file.sync_all()).map_err(fail)?;
     std::fs::File::open(directory).and_then(|d| d.sync_all()).map_err(fail)
 }
 

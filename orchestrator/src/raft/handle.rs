@@ -3,35 +3,37 @@
 //! Never decides what to propose. Opened by `server`; clones share one log.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::BasicNode;
-use openraft::error::{CheckIsLeaderError, ClientWriteError, InitializeError, RaftError as CoreError};
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
+use openraft::error::{CheckIsLeaderError, InitializeError, RaftError as CoreError};
 use proto::id::{RequestId, ServerId};
 use proto::limits::LOG_ENTRY_MAX_BYTES;
 use proto::revision::Time;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::canvass;
 use super::clock::Clock;
 use super::codec;
 use super::error::{ProposeError, RaftError, ReadError};
 use super::fault::{Fault, held};
+use super::heard::{Answers, Heard};
 use super::identity::DataDir;
 use super::leadership::{self, Leadership, Peer};
 use super::log_store::LogStore;
 use super::meter::{Meter, SyncLatency};
-use super::network::{Network, TransportError};
-use super::options::RaftOptions;
+use super::network::{Network, Transport};
+use super::options::{RaftOptions, Timing};
+use super::peer_door::PeerDoor;
 use super::proposer::{Proposal, Proposer};
 use super::record::SnapshotRecord;
-use super::snapshot::{SnapshotFile, Snapshots};
+use super::snapshot::Snapshots;
 use super::state_machine::StateMachine;
-use super::type_config::{Applied, Encoded, Proposed, Raft, Snapshot, TypeConfig, Vote};
+use super::type_config::{Applied, Encoded, Proposed, Raft};
 use super::upkeep;
 use crate::engine::model::Asker;
 use crate::engine::{AUDITS, Command, State};
@@ -65,6 +67,11 @@ struct Inner {
     timeout: Duration,
     meter: Arc<Meter>,
     fault: Fault,
+    transport: Arc<dyn Transport>,
+    timing: Timing,
+    holding: AtomicBool,
+    answers: Answers,
+    door: PeerDoor,
     open: Mutex<Option<Open>>,
 }
 
@@ -74,6 +81,7 @@ struct Open {
     proposer: JoinHandle<()>,
     leadership: JoinHandle<()>,
     upkeep: JoinHandle<()>,
+    canvass: JoinHandle<()>,
     store: LogStore,
     closed: oneshot::Receiver<()>,
 }
@@ -137,8 +145,11 @@ fn core_config(options: &RaftOptions) -> Result<Arc<openraft::Config>, RaftError
     let config = openraft::Config {
         cluster_name: "wherry".to_owned(),
         heartbeat_interval: options.timing.heartbeat_ms,
-        election_timeout_min: options.timing.election_min_ms,
-        election_timeout_max: options.timing.election_max_ms,
+        // openraft's lease is its longest election timeout; as it begins no election, the shortest says nothing.
+        election_timeout_min: options.timing.heartbeat_ms + 1,
+        election_timeout_max: options.timing.lease_ms,
+        // `canvass` decides when this server stands for one.
+        enable_elect: false,
         install_snapshot_timeout: SNAPSHOT_SEND_MS,
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(options.snapshots.after_entries),
         // The log is cut by `upkeep`, which knows how far back the older snapshot lies.
@@ -163,7 +174,8 @@ impl RaftHandle {
             on_disk.await.map_err(|e| RaftError::Fatal { cause: e.to_string() })??;
         let machine = StateMachine::new(snapshots.clone(), begin, fault.clone());
         let state = machine.subscribe();
-        let network = Network(options.transport.clone());
+        let answers = Answers::none();
+        let network = Network { transport: options.transport.clone(), answers: answers.clone() };
         let raft = Raft::new(id.0, config, network, store.clone(), machine)
             .await
             .map_err(|e| RaftError::Fatal { cause: fault.cause().unwrap_or_else(|| e.to_string()) })?;
@@ -179,7 +191,17 @@ impl RaftHandle {
             timeout: options.propose_timeout,
         };
         let follow = leadership::follow(raft.clone(), state.clone(), options.clock.clone(), leading);
+        let heard = Heard::now();
+        let door = PeerDoor {
+            id,
+            raft: raft.clone(),
+            log: store.reach(),
+            heard: heard.clone(),
+            lease: options.timing.lease(),
+        };
+        let elections = canvass::follow(raft.clone(), options.transport.clone(), store.reach(), heard, options.timing);
         let open = Open {
+            canvass: tokio::spawn(elections),
             proposer: tokio::spawn(proposer.run()),
             leadership: tokio::spawn(follow),
             upkeep: tokio::spawn(upkeep::follow(raft.clone(), snapshots, meter.clone(), options.snapshots)),
@@ -196,6 +218,11 @@ impl RaftHandle {
             timeout: options.propose_timeout,
             meter,
             fault,
+            transport: options.transport,
+            timing: options.timing,
+            holding: AtomicBool::new(false),
+            answers,
+            door,
             open: Mutex::new(Some(open)),
         })))
     }
@@ -215,13 +242,18 @@ impl RaftHandle {
         self.0.raft.is_initialized().await.map_err(|e| RaftError::Fatal { cause: e.to_string() })
     }
 
+    /// Whether this server is the only voter: it leads without asking anybody.
+    pub async fn is_alone(&self) -> Result<bool, RaftError> {
+        is_alone(&self.0.raft, self.0.id).await
+    }
+
     /// Closes everything, in order, and returns when the files are closed. Later calls do nothing.
     pub async fn shutdown(&self) -> Result<(), RaftError> {
         let Some(open) = held(&self.0.open).take() else { return Ok(()) };
         open.proposer.abort();
         self.0.raft.shutdown().await.map_err(|e| RaftError::Fatal { cause: e.to_string() })?;
         // The proposer was cancelled, the others end with openraft: so nobody is left in the belief that this one leads.
-        for task in [open.proposer, open.leadership, open.upkeep] {
+        for task in [open.proposer, open.leadership, open.upkeep, open.canvass] {
             let _ = task.await;
         }
         let finished = open.store.finish().await;
@@ -257,13 +289,17 @@ impl RaftHandle {
 
 /// A lone voter need not wait for a timeout to learn that nobody else leads.
 async fn elect_if_alone(raft: &Raft, id: ServerId) -> Result<(), RaftError> {
-    let fatal = |e: openraft::error::Fatal<u64>| RaftError::Fatal { cause: e.to_string() };
-    let alone = raft.with_raft_state(move |s| s.membership_state.effective().voter_ids().eq([id.0])).await;
-    if alone.map_err(fatal)? {
+    if is_alone(raft, id).await? {
         // Does nothing if it leads already.
-        raft.trigger().elect().await.map_err(fatal)?;
+        raft.trigger().elect().await.map_err(|e| RaftError::Fatal { cause: e.to_string() })?;
     }
     Ok(())
+}
+
+/// Asked of the core: metrics follow it a moment later.
+async fn is_alone(raft: &Raft, id: ServerId) -> Result<bool, RaftError> {
+    let alone = raft.with_raft_state(move |s| s.membership_state.effective().voter_ids().eq([id.0])).await;
+    alone.map_err(|e| RaftError::Fatal { cause: e.to_string() })
 }
 
 // === Commands, State, reads ===
@@ -294,6 +330,9 @@ impl RaftHandle {
     async fn put(&self, proposed: Proposed) -> Result<Applied, ProposeError> {
         if self.0.proposals.is_closed() {
             return Err(ProposeError::Stopped);
+        }
+        if self.0.holding.load(Ordering::SeqCst) {
+            return Err(ProposeError::NotLeader { leader: None });
         }
         if let Leadership::Following { leader } = &*self.0.leadership.borrow() {
             return Err(ProposeError::NotLeader { leader: leader.clone() });
@@ -373,75 +412,27 @@ impl RaftHandle {
     }
 }
 
-// === Members ===
+// === What the other files of this room need of it ===
 
 impl RaftHandle {
-    /// Lets a server receive the log without a vote; returns when it has caught up.
-    pub async fn add_learner(&self, id: ServerId, address: &str) -> Result<(), RaftError> {
-        membership_changed(self.0.raft.add_learner(id.0, BasicNode::new(address), true)).await
+    pub(super) fn core(&self) -> &Raft {
+        &self.0.raft
     }
-
-    /// Makes exactly these servers the voters. All must be learners or voters; who is left out is removed.
-    pub async fn set_voters(&self, voters: BTreeSet<ServerId>) -> Result<(), RaftError> {
-        let voters: BTreeSet<u64> = voters.into_iter().map(|id| id.0).collect();
-        membership_changed(self.0.raft.change_membership(voters, false)).await
+    pub(super) fn transport(&self) -> &Arc<dyn Transport> {
+        &self.0.transport
     }
-
-    /// Where messages of other servers go in.
-    pub fn door(&self) -> PeerDoor {
-        PeerDoor { id: self.0.id, raft: self.0.raft.clone() }
+    pub(super) fn timing(&self) -> Timing {
+        self.0.timing
     }
-}
-
-async fn membership_changed<T>(
-    change: impl Future<Output = Result<T, CoreError<u64, ClientWriteError<u64, BasicNode>>>>,
-) -> Result<(), RaftError> {
-    change.await.map(|_| ()).map_err(|e| RaftError::Membership { cause: e.to_string() })
-}
-
-/// The receiving end of a `Transport`.
-#[derive(Clone)]
-pub struct PeerDoor {
-    id: ServerId,
-    raft: Raft,
-}
-
-impl std::fmt::Debug for PeerDoor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PeerDoor").field("id", &self.id).finish_non_exhaustive()
+    /// While it is set, nothing is proposed.
+    pub(super) fn holding(&self) -> &AtomicBool {
+        &self.0.holding
     }
-}
-
-impl PeerDoor {
-    fn stopped(&self, cause: impl ToString) -> TransportError {
-        TransportError::Stopped { to: self.id, cause: cause.to_string() }
+    pub(super) fn answered(&self) -> &Answers {
+        &self.0.answers
     }
-
-    /// Entries or a heartbeat from a leader.
-    pub async fn append_entries(
-        &self,
-        message: AppendEntriesRequest<TypeConfig>,
-    ) -> Result<AppendEntriesResponse<u64>, TransportError> {
-        self.raft.append_entries(message).await.map_err(|e| self.stopped(e))
-    }
-
-    /// A candidate's question.
-    pub async fn vote(&self, message: VoteRequest<u64>) -> Result<VoteResponse<u64>, TransportError> {
-        self.raft.vote(message).await.map_err(|e| self.stopped(e))
-    }
-
-    /// An empty file for the pieces of a snapshot.
-    pub async fn begin_snapshot(&self) -> Result<SnapshotFile, TransportError> {
-        self.raft.begin_receiving_snapshot().await.map(|file| *file).map_err(|e| self.stopped(e))
-    }
-
-    /// A snapshot that has arrived whole.
-    pub async fn install_snapshot(
-        &self,
-        vote: Vote,
-        snapshot: Snapshot,
-    ) -> Result<SnapshotResponse<u64>, TransportError> {
-        self.raft.install_full_snapshot(vote, snapshot).await.map_err(|e| self.stopped(e))
+    pub(super) fn peer_door(&self) -> PeerDoor {
+        self.0.door.clone()
     }
 }
 

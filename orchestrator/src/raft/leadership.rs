@@ -71,6 +71,8 @@ impl Term {
     }
 }
 
+/// A leader that no majority has answered for so long does not lead: others may have elected one meanwhile.
+const CUT_OFF_MS: u64 = 1_000;
 /// Between two attempts to pass the barrier; they fail only while leadership is being lost.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -82,7 +84,9 @@ enum Seen {
 }
 
 fn look(metrics: &openraft::RaftMetrics<u64, openraft::BasicNode>) -> Seen {
-    if metrics.state == ServerState::Leader && metrics.running_state.is_ok() {
+    let is_cut_off = metrics.millis_since_quorum_ack.is_some_and(|ms| ms > CUT_OFF_MS)
+        && metrics.membership_config.membership().voter_ids().nth(1).is_some();
+    if metrics.state == ServerState::Leader && metrics.running_state.is_ok() && !is_cut_off {
         return Seen::Leader { term: metrics.current_term };
     }
     // A leader that no longer is one still names itself until it hears of another.

@@ -16,7 +16,7 @@ use std::fs::{self, File};
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use openraft::storage::{LogFlushed, RaftLogStorage};
@@ -372,6 +372,24 @@ impl LogStore {
             },
             cause = self.fault.wait() => Err(AnyError::error(cause)),
         }
+    }
+}
+
+/// Up to where a log reaches. Does not keep its files open.
+#[derive(Clone)]
+pub(super) struct Reach(Weak<Store>);
+
+impl Reach {
+    /// The last entry; `None` also when the log was closed.
+    pub(super) fn last(&self) -> Option<LogId> {
+        held(&self.0.upgrade()?.bounds).last
+    }
+}
+
+impl LogStore {
+    /// Up to where it reaches, now and later.
+    pub(super) fn reach(&self) -> Reach {
+        Reach(Arc::downgrade(&self.store))
     }
 }
 

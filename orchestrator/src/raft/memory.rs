@@ -12,11 +12,12 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotRespon
 use proto::id::ServerId;
 
 use super::fault::held;
-use super::handle::PeerDoor;
 use super::leadership::Peer;
 use super::network::{Transport, TransportError};
+use super::peer_door::PeerDoor;
 use super::snapshot::SnapshotFile;
 use super::type_config::{Snapshot, TypeConfig, Vote};
+use super::wire::Canvass;
 
 /// Bytes of a snapshot in one message: small, so that tests send several.
 const PIECE_BYTES: usize = 512;
@@ -125,5 +126,11 @@ impl Transport for From {
             door.install_snapshot(vote, snapshot).await
         })
         .await
+    }
+    async fn canvass(&self, to: &Peer, question: Canvass, timeout: Duration) -> Result<bool, TransportError> {
+        self.deliver(to, timeout, |door| async move { door.would_vote(question).await }).await
+    }
+    async fn take_lead(&self, to: &Peer, timeout: Duration) -> Result<(), TransportError> {
+        self.deliver(to, timeout, |door| async move { door.take_lead().await }).await
     }
 }

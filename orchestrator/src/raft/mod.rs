@@ -16,20 +16,25 @@
 //! Never starts anything because an entry was applied; never decides anything about services, nodes or tasks.
 //! Called by `server` (open), `api` and `dispatcher` (propose, state), `leader` (leadership, propose).
 
+mod canvass;
 mod clock;
 mod codec;
 mod disk;
 mod error;
 mod fault;
 mod handle;
+mod heard;
 mod identity;
 mod leadership;
 mod log_store;
+mod members;
 mod memory;
 mod meter;
 mod network;
 mod options;
 mod parts;
+mod peer_door;
+mod peers;
 mod proposer;
 mod recent;
 mod record;
@@ -39,6 +44,7 @@ mod state_machine;
 mod type_config;
 mod understand;
 mod upkeep;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -46,12 +52,16 @@ mod tests;
 pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, open as decode, seal as encode};
 pub use error::{ProposeError, RaftError, ReadError};
-pub use handle::{PeerDoor, RaftHandle, RaftMetrics};
+pub use handle::{RaftHandle, RaftMetrics};
 pub use leadership::{Leadership, Peer, Term};
+pub use members::Follower;
 pub use memory::MemoryNetwork;
 pub use meter::SyncLatency;
 pub use network::{NoPeers, Transport, TransportError};
 pub use options::{RaftOptions, SnapshotRule, Timing};
+pub use peer_door::{PeerDoor, PeerError};
+pub use peers::{PeerIdentity, Peers};
 pub use snapshot::SnapshotFile;
 pub use type_config::{Applied, Batch, Encoded, TypeConfig};
 pub use understand::{Stored, understand};
+pub use wire::Canvass;

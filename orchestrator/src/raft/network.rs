@@ -1,4 +1,4 @@
-//! From openraft's idea of a network to ours: three messages to a server that is named by id and address.
+//! From openraft's idea of a network to ours: messages to a server that is named by id and address.
 //!
 //! Never opens a connection: that is the `Transport`'s. With one voter nothing here is ever called.
 
@@ -14,8 +14,10 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotRespon
 use openraft::{BasicNode, OptionalSend, RaftNetwork, RaftNetworkFactory};
 use proto::id::ServerId;
 
+use super::heard::Answers;
 use super::leadership::Peer;
 use super::type_config::{Snapshot, TypeConfig, Vote};
+use super::wire::Canvass;
 
 /// Why a message was not answered. Whatever it is, openraft waits half a second and tries again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +67,12 @@ pub trait Transport: Debug + Send + Sync + 'static {
         snapshot: Snapshot,
         timeout: Duration,
     ) -> Result<SnapshotResponse<u64>, TransportError>;
+
+    /// Would it vote for this server?
+    async fn canvass(&self, to: &Peer, question: Canvass, timeout: Duration) -> Result<bool, TransportError>;
+
+    /// Asks it to lead from now on.
+    async fn take_lead(&self, to: &Peer, timeout: Duration) -> Result<(), TransportError>;
 }
 
 /// The transport of a one-server cluster: there is nobody to talk to.
@@ -99,17 +107,30 @@ impl Transport for NoPeers {
     ) -> Result<SnapshotResponse<u64>, TransportError> {
         NoPeers::refuse(to)
     }
+    async fn canvass(&self, to: &Peer, _: Canvass, _: Duration) -> Result<bool, TransportError> {
+        NoPeers::refuse(to)
+    }
+    async fn take_lead(&self, to: &Peer, _: Duration) -> Result<(), TransportError> {
+        NoPeers::refuse(to)
+    }
 }
 
 /// Gives openraft one `Connection` per server.
 #[derive(Debug)]
-pub(super) struct Network(pub(super) Arc<dyn Transport>);
+pub(super) struct Network {
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) answers: Answers,
+}
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Connection;
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Connection {
-        Connection { to: Peer { id: ServerId(target), address: node.addr.clone() }, transport: self.0.clone() }
+        Connection {
+            to: Peer { id: ServerId(target), address: node.addr.clone() },
+            transport: self.transport.clone(),
+            answers: self.answers.clone(),
+        }
     }
 }
 
@@ -118,6 +139,18 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(super) struct Connection {
     to: Peer,
     transport: Arc<dyn Transport>,
+    answers: Answers,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    fn noted<T>(&self, answer: Result<T, TransportError>) -> Result<T, Unreachable> {
+        if answer.is_ok() {
+            self.answers.touch(self.to.id.0);
+        }
+        answer.map_err(|e| Unreachable::new(&e))
+    }
 }
 
 type Refusal = RPCError<u64, BasicNode, CoreError<u64>>;
@@ -129,12 +162,12 @@ impl RaftNetwork<TypeConfig> for Connection {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, Refusal> {
         let answer = self.transport.append_entries(&self.to, message, option.hard_ttl()).await;
-        answer.map_err(|e| Unreachable::new(&e).into())
+        self.noted(answer).map_err(Into::into)
     }
 
     async fn vote(&mut self, message: VoteRequest<u64>, option: RPCOption) -> Result<VoteResponse<u64>, Refusal> {
         let answer = self.transport.vote(&self.to, message, option.hard_ttl()).await;
-        answer.map_err(|e| Unreachable::new(&e).into())
+        self.noted(answer).map_err(Into::into)
     }
 
     async fn full_snapshot(
@@ -146,7 +179,7 @@ impl RaftNetwork<TypeConfig> for Connection {
     ) -> Result<SnapshotResponse<u64>, StreamingError<TypeConfig, Fatal<u64>>> {
         tokio::select! {
             answer = self.transport.snapshot(&self.to, vote, snapshot, option.hard_ttl()) => {
-                answer.map_err(|e| Unreachable::new(&e).into())
+                self.noted(answer).map_err(Into::into)
             }
             closed = cancel => Err(closed.into()),
         }

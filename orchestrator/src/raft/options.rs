@@ -13,10 +13,14 @@ use super::network::{NoPeers, Transport};
 
 /// Milliseconds between a leader's heartbeats. An append with its sync must stay below it.
 pub const HEARTBEAT_MS: u64 = 200;
-/// Milliseconds of silence after which a follower may stand for election, at least.
-pub const ELECTION_MIN_MS: u64 = 300;
-/// And at most; also the time for which a fresh leader's voters refuse others.
-pub const ELECTION_MAX_MS: u64 = 500;
+/// Milliseconds for which a leader that was heard is taken to be there: voters refuse others meanwhile.
+pub const LEASE_MS: u64 = 400;
+/// Milliseconds of silence after which a follower stands for election, at least.
+pub const PATIENCE_MIN_MS: u64 = 600;
+/// And at most: drawn anew each time, so that two do not stand at once.
+pub const PATIENCE_MAX_MS: u64 = 900;
+/// Milliseconds before one that was not elected stands again, at most.
+pub const AGAIN_MAX_MS: u64 = 400;
 /// Entries after which a snapshot is taken.
 pub const SNAPSHOT_AFTER_ENTRIES: u64 = 5_000;
 /// Bytes of log after which a snapshot is taken: bounds disk and start-up when entries are large.
@@ -65,16 +69,49 @@ impl RaftOptions {
 pub struct Timing {
     /// Between two heartbeats.
     pub heartbeat_ms: u64,
-    /// Election timeout, at least.
-    pub election_min_ms: u64,
-    /// Election timeout, at most.
-    pub election_max_ms: u64,
+    /// How long a leader that was heard is taken to be there; longer than a heartbeat.
+    pub lease_ms: u64,
+    /// Silence after which a follower stands for election, at least.
+    pub patience_min_ms: u64,
+    /// And at most.
+    pub patience_max_ms: u64,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Timing { heartbeat_ms: HEARTBEAT_MS, election_min_ms: ELECTION_MIN_MS, election_max_ms: ELECTION_MAX_MS }
+        Timing {
+            heartbeat_ms: HEARTBEAT_MS,
+            lease_ms: LEASE_MS,
+            patience_min_ms: PATIENCE_MIN_MS,
+            patience_max_ms: PATIENCE_MAX_MS,
+        }
     }
+}
+
+// === impl Timing ===
+
+impl Timing {
+    /// How long a leader that was heard is taken to be there.
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
+
+    /// The silence after which this server stands for election the next time.
+    pub(super) fn patience(&self) -> Duration {
+        drawn(self.patience_min_ms, self.patience_max_ms)
+    }
+
+    /// The same after it stood and was not elected.
+    pub(super) fn again(&self) -> Duration {
+        drawn(self.heartbeat_ms / 2, AGAIN_MAX_MS)
+    }
+}
+
+fn drawn(min_ms: u64, max_ms: u64) -> Duration {
+    let span = max_ms.saturating_sub(min_ms) + 1;
+    // Without randomness two may meet; they draw again.
+    let random = getrandom::u64().unwrap_or_default();
+    Duration::from_millis(min_ms + random % span)
 }
 
 /// When State is written out, and how much log stays.

@@ -2,10 +2,11 @@
 //!
 //! Operators and agents have ports of their own, so that the load of one does not delay the other.
 
-use proto::limits::MESSAGE_MAX_BYTES;
+use proto::limits::{MESSAGE_MAX_BYTES, PEER_MESSAGE_MAX_BYTES};
 use proto::v1::agents_server::AgentsServer;
 use proto::v1::control_server::ControlServer;
 use proto::v1::enrolment_server::EnrolmentServer;
+use proto::v1::servers_server::ServersServer;
 use rustls::ServerConfig as TlsConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +25,9 @@ use crate::access::Gate;
 use crate::api::Api;
 use crate::dispatcher::Dispatcher;
 use crate::enrolment::Desk;
+use crate::forward::Forward;
 use crate::listener::{Limits, Listener, listen};
+use crate::servers::ServersDoor;
 
 /// Longest an operator's unary call may take, in seconds. Streams are bounded by keepalive instead.
 const CALL_MAX_S: u64 = 30;
@@ -82,15 +85,14 @@ impl Ports {
     /// Lets callers in, behind the gate.
     pub(super) async fn serve(
         self,
-        api: Api,
-        dispatcher: Dispatcher,
+        rooms: Rooms,
         desk: &Desk,
         gate: &Gate,
         stop: &CancellationToken,
     ) -> Vec<JoinHandle<()>> {
         let [operators, agents] = self.listeners;
         let strangers = || EnrolmentServer::new(desk.clone()).max_decoding_message_size(STRANGERS_MESSAGE_MAX_BYTES);
-        let serve = |mut door: Server<Stack<Gate, Identity>>, routes: Routes, listener: Listener| {
+        let serve = |mut door: Door, routes: Routes, listener: Listener| {
             let address = listener.local_addr();
             let served = door
                 .add_routes(routes)
@@ -103,18 +105,35 @@ impl Ports {
         };
         let timeout = Duration::from_secs(CALL_MAX_S);
         vec![
-            serve(door(gate).timeout(timeout), api_routes(api).await.add_service(strangers()), operators),
-            serve(door(gate), agents_routes(dispatcher).add_service(strangers()), agents),
+            serve(
+                door(gate, &rooms.forward).timeout(timeout),
+                api_routes(rooms.api.clone()).await.add_service(strangers()),
+                operators,
+            ),
+            serve(door(gate, &rooms.forward), cluster_routes(&rooms).add_service(strangers()), agents),
         ]
     }
 }
 
-fn door(gate: &Gate) -> Server<Stack<Gate, Identity>> {
+/// What is behind the doors.
+#[derive(Debug, Clone)]
+pub(super) struct Rooms {
+    pub(super) api: Api,
+    pub(super) dispatcher: Dispatcher,
+    pub(super) servers: ServersDoor,
+    pub(super) forward: Forward,
+}
+
+/// The gate first: what comes to be passed on may be made by who asks.
+type Door = Server<Stack<Forward, Stack<Gate, Identity>>>;
+
+fn door(gate: &Gate, forward: &Forward) -> Door {
     Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(KEEPALIVE_S)))
         .http2_keepalive_timeout(Some(Duration::from_secs(KEEPALIVE_ANSWER_S)))
         .max_concurrent_streams(STREAMS_MAX)
         .layer(gate.clone())
+        .layer(forward.clone())
 }
 
 async fn api_routes(api: Api) -> Routes {
@@ -125,9 +144,19 @@ async fn api_routes(api: Api) -> Routes {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .expect("the schema was compiled into this program");
-    let control =
-        ControlServer::new(api).max_decoding_message_size(MESSAGE_MAX_BYTES).max_encoding_message_size(usize::MAX);
-    Routes::new(health).add_service(reflection).add_service(control)
+    Routes::new(health).add_service(reflection).add_service(control(api))
+}
+
+fn control(api: Api) -> ControlServer<Api> {
+    ControlServer::new(api).max_decoding_message_size(MESSAGE_MAX_BYTES).max_encoding_message_size(usize::MAX)
+}
+
+/// The cluster's port: agents, other servers, and what those pass on for operators.
+fn cluster_routes(rooms: &Rooms) -> Routes {
+    let servers = ServersServer::new(rooms.servers.clone())
+        .max_decoding_message_size(PEER_MESSAGE_MAX_BYTES)
+        .max_encoding_message_size(PEER_MESSAGE_MAX_BYTES);
+    agents_routes(rooms.dispatcher.clone()).add_service(servers).add_service(control(rooms.api.clone()))
 }
 
 fn agents_routes(dispatcher: Dispatcher) -> Routes {
@@ -138,10 +167,10 @@ fn agents_routes(dispatcher: Dispatcher) -> Routes {
 }
 
 /// The operators' door on this host.
-pub(super) async fn local_api(api: Api, gate: Gate, listener: UnixListener, stop: CancellationToken) {
-    let served = door(&gate)
+pub(super) async fn local_api(rooms: Rooms, gate: Gate, listener: UnixListener, stop: CancellationToken) {
+    let served = door(&gate, &rooms.forward)
         .timeout(Duration::from_secs(CALL_MAX_S))
-        .add_routes(api_routes(api).await)
+        .add_routes(api_routes(rooms.api).await)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
         .await;
     if let Err(error) = served {
@@ -150,9 +179,9 @@ pub(super) async fn local_api(api: Api, gate: Gate, listener: UnixListener, stop
 }
 
 /// The agents' door on this host.
-pub(super) async fn local_agents(dispatcher: Dispatcher, gate: Gate, listener: UnixListener, stop: CancellationToken) {
-    let served = door(&gate)
-        .add_routes(agents_routes(dispatcher))
+pub(super) async fn local_agents(rooms: Rooms, gate: Gate, listener: UnixListener, stop: CancellationToken) {
+    let served = door(&gate, &rooms.forward)
+        .add_routes(agents_routes(rooms.dispatcher))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
         .await;
     if let Err(error) = served {

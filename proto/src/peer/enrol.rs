@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
+use zeroize::Zeroizing;
 
 use super::dial::{Remote, Trust, explain_status};
 use super::kept::{Issued, Kept, KeptError};
@@ -63,6 +64,25 @@ fn client(remote: &Arc<Remote>) -> EnrolmentClient<Channel> {
 /// Joins by a token. `node`: an agent's id, empty for an operator. The key must have been kept before: an answer that is
 /// lost on its way is asked for again with the same one.
 pub async fn enrol(servers: Vec<String>, token: &JoinToken, key: &PrivateKey, node: &str) -> Result<Kept, EnrolError> {
+    enrolled(servers, token, key, node).await.map(|(kept, _)| kept)
+}
+
+/// The same for a server, under the id that it drew: with the key that opens what is sealed in the log.
+pub async fn enrol_server(
+    servers: Vec<String>,
+    token: &JoinToken,
+    key: &PrivateKey,
+    id: &str,
+) -> Result<(Kept, Zeroizing<Vec<u8>>), EnrolError> {
+    enrolled(servers, token, key, id).await
+}
+
+async fn enrolled(
+    servers: Vec<String>,
+    token: &JoinToken,
+    key: &PrivateKey,
+    node: &str,
+) -> Result<(Kept, Zeroizing<Vec<u8>>), EnrolError> {
     let remote = Arc::new(Remote::new(servers.clone(), token.cluster, Trust::Pin(token.pin), None));
     let kind = token.kind.as_str();
     let asked = v1::EnrolRequest {
@@ -74,13 +94,14 @@ pub async fn enrol(servers: Vec<String>, token: &JoinToken, key: &PrivateKey, no
         proof: enrolment_proof(key, token.cluster, token.id, kind, node),
     };
     let began = now_ms();
-    let answer = within(&remote, client(&remote).enrol(asked)).await?;
+    let mut answer = within(&remote, client(&remote).enrol(asked)).await?;
+    let sealing_key = Zeroizing::new(std::mem::take(&mut answer.sealing_key));
     let pinned: [u8; 32] = Sha256::digest(&answer.authority).into();
     if pinned != token.pin {
         return Err(EnrolError::Answer("it names another authority than the token does".to_owned()));
     }
     let issued = issued(answer, token.cluster, token.id, began)?;
-    Ok(Kept::new(servers, key, &issued))
+    Ok((Kept::new(servers, key, &issued), sealing_key))
 }
 
 /// A new certificate for a kept identity.

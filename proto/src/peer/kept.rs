@@ -152,6 +152,11 @@ impl Kept {
         self.token
     }
 
+    /// Who issues the cluster's certificates, DER.
+    pub fn authority(&self) -> Result<Vec<u8>, KeptError> {
+        decoded(&self.authority)
+    }
+
     /// What to show.
     pub fn credentials(&self) -> Result<Credentials, KeptError> {
         Ok(Credentials { key: self.key()?, certificate: decoded(&self.certificate)? })
@@ -159,7 +164,7 @@ impl Kept {
 
     /// The cluster's servers, seen as this identity.
     pub fn remote(&self) -> Result<Arc<Remote>, KeptError> {
-        let trust = Trust::Authority(decoded(&self.authority)?);
+        let trust = Trust::Authority(self.authority()?);
         Ok(Arc::new(Remote::new(self.servers.clone(), self.cluster()?, trust, Some(self.credentials()?))))
     }
 

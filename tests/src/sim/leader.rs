@@ -11,7 +11,7 @@ use orchestrator::leader::LeaseEvent;
 use orchestrator::leader::term::{PAUSE_MS, Term, raised};
 use proto::assignment::AssignmentSet;
 use proto::endpoint::EndpointTable;
-use proto::id::{RequestId, SessionId};
+use proto::id::{RequestId, ServerId, SessionId};
 use proto::revision::Time;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -194,7 +194,7 @@ impl World {
         if !self.leader.leads || term != self.leader.term || wake != self.leader.wake || self.leader.proposing {
             return;
         }
-        if let Some(command) = raised(&self.state) {
+        if let Some(command) = raised(&self.state, ServerId(1)) {
             self.leader.proposing = true;
             return self.propose(Origin::Leader, None, command);
         }

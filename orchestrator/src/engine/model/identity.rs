@@ -44,6 +44,8 @@ pub struct Token {
 pub enum Grant {
     /// Run containers, as the node it says it is.
     Agent,
+    /// Be a member of the control plane.
+    Server,
     /// Operate.
     Operator {
         /// How far.

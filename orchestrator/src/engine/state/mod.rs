@@ -10,7 +10,7 @@ pub mod invariant;
 mod stored;
 
 use imbl::{OrdMap, OrdSet, Vector};
-use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, ServiceKey, ServiceName, Slot, TaskId};
+use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, ServerId, ServiceKey, ServiceName, Slot, TaskId};
 use proto::identity::Subject;
 use proto::revision::{Epoch, Revision, Time, Uid, Wall};
 use proto::spec::ServiceMode;
@@ -19,13 +19,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::model::{
-    Authority, Blob, Event, Identity, Node, Project, Ranges, Service, Task, Token, Usage, Volume, VolumeKey,
+    Authority, Blob, Event, Identity, Node, Project, Ranges, Server, Service, Task, Token, Usage, Volume, VolumeKey,
 };
 pub use audit::{Audit, AuditLoss};
 use clients::Clients;
 
 /// The newest version of State that this program understands.
-pub const STATE_VERSION: u32 = 5;
+pub const STATE_VERSION: u32 = 6;
 /// The version of a State before its first command. The leader raises it: the log says from where on.
 const FIRST_VERSION: u32 = 1;
 /// The version that knows rollouts.
@@ -36,6 +36,8 @@ const GLOBALS: u32 = 4;
 const OWN_CHECKS: u32 = 5;
 /// The version that keeps an audit.
 pub const AUDITS: u32 = 5;
+/// The version that knows servers.
+pub const SERVERS: u32 = 6;
 
 /// Everything that is true, as of one revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,6 +68,7 @@ pub struct State {
     /// Nodes whose identity was revoked: they may come back with another key.
     pardoned: OrdSet<NodeId>,
     audit: Audit,
+    servers: OrdMap<ServerId, Arc<Server>>,
     // Indexes, derived from the tables above.
     by_service: OrdMap<(ServiceKey, Slot, TaskId), ()>,
     by_node: OrdMap<(NodeId, TaskId), ()>,
@@ -102,6 +105,7 @@ impl State {
             identities: OrdMap::new(),
             pardoned: OrdSet::new(),
             audit: Audit::default(),
+            servers: OrdMap::new(),
             by_service: OrdMap::new(),
             by_node: OrdMap::new(),
             by_address: OrdMap::new(),
@@ -262,6 +266,18 @@ impl State {
     /// Somebody who joined.
     pub fn identity(&self, subject: &Subject) -> Option<&Arc<Identity>> {
         self.identities.get(subject)
+    }
+    /// All servers in order of id; empty before the first has said what it is.
+    pub fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.servers.values()
+    }
+    /// One server.
+    pub fn server(&self, id: ServerId) -> Option<&Arc<Server>> {
+        self.servers.get(&id)
+    }
+    /// Was this server let in, and not removed? Before the first has said what it is, each is believed.
+    pub fn is_member(&self, id: ServerId) -> bool {
+        self.servers.is_empty() || self.servers.contains_key(&id) || self.identities.contains_key(&Subject::Server(id))
     }
     /// Who did what.
     pub fn audit(&self) -> &Audit {

@@ -1,7 +1,7 @@
 //! State as it stands in snapshots: the tables without the indexes, which are derived anew.
 
 use imbl::{OrdMap, OrdSet, Vector};
-use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, ServiceKey, TaskId};
+use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, ServerId, ServiceKey, TaskId};
 use proto::identity::Subject;
 use proto::revision::{Epoch, Revision, Time, Wall};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,8 @@ use super::State;
 use super::audit::Audit;
 use super::clients::Clients;
 use crate::engine::model::{
-    Authority, Blob, Event, Identity, Node, Project, Ranges, Service, Task, Token, Usage, Volume, VolumeKey, is_default,
+    Authority, Blob, Event, Identity, Node, Project, Ranges, Server, Service, Task, Token, Usage, Volume, VolumeKey,
+    is_default,
 };
 
 /// The tables.
@@ -50,6 +51,9 @@ pub(super) struct StoredState {
     // Since version 5.
     #[serde(default, skip_serializing_if = "is_default")]
     audit: Audit,
+    // Since version 6.
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    servers: OrdMap<ServerId, Arc<Server>>,
 }
 
 /// A State without events is written as it was before they were counted.
@@ -83,6 +87,7 @@ impl From<State> for StoredState {
             identities: s.identities,
             pardoned: s.pardoned,
             audit: s.audit,
+            servers: s.servers,
         }
     }
 }
@@ -125,6 +130,7 @@ impl From<StoredState> for State {
             identities: s.identities,
             pardoned: s.pardoned,
             audit: s.audit,
+            servers: s.servers,
             by_service,
             by_node,
             by_address,

@@ -123,6 +123,16 @@ fn fixtures() -> Vec<Fixture> {
     }
     let told: Vec<_> = audited.audit().after(0).map(|r| (r.call.as_str(), r.outcome.as_str())).collect();
     assert_eq!(told, [("ApplyProject", "done"), ("FetchBlob", "given"), ("ScaleService", "refused")]);
+    let mut several = State::empty();
+    let mut said = vec![sample::every_command().remove(0).1];
+    said.extend(sample::commands_of_version_6().into_iter().map(|(_, command)| command));
+    said.pop();
+    for command in said {
+        let outcome =
+            apply(&mut several, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, by: None, command });
+        assert!(!matches!(outcome, crate::engine::Outcome::Rejected(_)), "{outcome:?}");
+    }
+    assert_eq!(several.servers().count(), 1, "the fixture has what it is for");
     let batch = Batch {
         version: 1,
         at: Time(1_000),
@@ -140,6 +150,7 @@ fn fixtures() -> Vec<Fixture> {
         snapshot("joined-3", joined),
         snapshot("global-4", global),
         snapshot("audited-5", audited),
+        snapshot("several-6", several),
     ];
     let commands = sample::every_command()
         .into_iter()
@@ -147,7 +158,7 @@ fn fixtures() -> Vec<Fixture> {
         .chain(sample::commands_of_version_3())
         .chain(sample::commands_of_version_4());
     all.extend(commands.map(|(name, c)| command(name, c)));
-    for (name, c) in sample::commands_of_version_5() {
+    for (name, c) in sample::commands_of_version_5().into_iter().chain(sample::commands_of_version_6()) {
         all.push(command(name, c));
     }
     let (_, scale) = sample::every_command().swap_remove(6);

@@ -177,6 +177,6 @@ async fn snapshots_without_a_log_are_refused() {
 async fn settings_that_contradict_each_other_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = RaftOptions::new(dir.path());
-    options.timing.election_min_ms = options.timing.election_max_ms;
+    options.timing.lease_ms = options.timing.heartbeat_ms;
     assert!(matches!(RaftHandle::open(options).await, Err(RaftError::Settings { .. })));
 }

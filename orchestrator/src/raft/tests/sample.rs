@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use proto::assignment::Verdict;
-use proto::id::{BlobDigest, ClusterId, NodeId, ServiceKey, Slot, TaskId};
+use proto::id::{BlobDigest, ClusterId, NodeId, ServerId, ServiceKey, Slot, TaskId};
 use proto::identity::{OperatorRole, Subject};
 use proto::node::{NodeConditions, NodeInfo};
 use proto::revision::{Revision, Wall};
@@ -13,7 +13,7 @@ use proto::spec::{BlobKind, ContainerSpec, ProjectSpec, ServiceMode, ServiceSpec
 use proto::task_state::{Health, Phase, TaskStatus};
 
 use crate::engine::command::Enrolling;
-use crate::engine::model::{Asker, AuditNote, Authority, Content, Grant, Ranges, Token, VolumeKey};
+use crate::engine::model::{Asker, AuditNote, Authority, Content, Grant, Ranges, ServerInfo, Token, VolumeKey};
 use crate::engine::plan::{Change, Plan, Planned, Requires};
 use crate::engine::{Command, Outcome, Reason, State, Steer};
 
@@ -120,6 +120,36 @@ pub(super) fn commands_of_version_5() -> Vec<(&'static str, Command)> {
         ("raise-version-5", Command::RaiseVersion { to: 5 }),
         ("note-access-5", Command::NoteAccess { note: note(false) }),
         ("note-refusal-5", Command::NoteAccess { note: note(true) }),
+    ]
+}
+
+/// What State version 6 brought, under the names of its fixtures; applied in this order, each changes something.
+pub(super) fn commands_of_version_6() -> Vec<(&'static str, Command)> {
+    let token = Token {
+        id: 8,
+        hash: format!("{:064x}", 8),
+        grant: Grant::Server,
+        uses: 1,
+        used: 0,
+        made: Wall(1_000),
+        expires: Wall(9_000_000_000_000),
+    };
+    let who = Enrolling::Server(ServerId(0x5e));
+    let info = ServerInfo {
+        id: ServerId(0x5e),
+        hostname: "host2".to_owned(),
+        peers: "10.0.0.2:7421".to_owned(),
+        operators: "10.0.0.2:7420".to_owned(),
+        understands: 6,
+        program: "0.1.0".to_owned(),
+    };
+    vec![
+        ("raise-version-6", Command::RaiseVersion { to: 6 }),
+        ("put-token-server-6", Command::PutToken { token }),
+        ("enrol-server-6", Command::Enrol { token: 8, hash: format!("{:064x}", 8), who, key: vec![7; 32] }),
+        ("put-server-6", Command::PutServer { info }),
+        ("promote-server-6", Command::PromoteServer { id: ServerId(0x5e) }),
+        ("remove-server-6", Command::RemoveServer { id: ServerId(0x5e) }),
     ]
 }
 

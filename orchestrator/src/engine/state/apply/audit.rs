@@ -92,6 +92,7 @@ fn what(command: &Command) -> Option<What> {
         Command::PutToken { token } => {
             let detail = match &token.grant {
                 Grant::Agent => "agent".to_owned(),
+                Grant::Server => "server".to_owned(),
                 Grant::Operator { role, project, name } => match project {
                     Some(project) => format!("operator {name}, {} of {project}", role.as_str()),
                     None => format!("operator {name}, {}", role.as_str()),
@@ -104,12 +105,16 @@ fn what(command: &Command) -> Option<What> {
             let object = match who {
                 Enrolling::Agent(node) => format!("agent/{node}"),
                 Enrolling::Operator => "operator".to_owned(),
+                Enrolling::Server(id) => format!("server/{id}"),
             };
             about("Enrol", "", object, String::new())
         }
         Command::RevokeIdentity { subject } => about("RevokeIdentity", "", subject.to_string(), String::new()),
         Command::NoteAccess { note } => about(&note.call, &note.project, note.object.clone(), note.detail.clone()),
+        Command::PromoteServer { id } => about("PromoteServer", "", format!("server/{id}"), String::new()),
+        Command::RemoveServer { id } => about("RemoveServer", "", format!("server/{id}"), String::new()),
         Command::Bootstrap { .. }
+        | Command::PutServer { .. }
         | Command::RaiseVersion { .. }
         | Command::RegisterNode { .. }
         | Command::ReportStatuses { .. }

@@ -59,6 +59,7 @@ fn enrolled(state: &mut State, id: u64, hash: &str, who: Enrolling, key: &[u8]) 
     token.standing(state.wall).map_err(|why| over(&token, why))?;
     match known {
         Some(known) if known.key != key => return Err(taken(subject)),
+        None if matches!(who, Enrolling::Server(id) if state.servers.contains_key(&id)) => return Err(taken(subject)),
         None if matches!(who, Enrolling::Agent(node) if state.nodes.contains_key(&node))
             && !was_revoked(state, who) =>
         {
@@ -98,6 +99,8 @@ fn subject(token: &Token, who: Enrolling) -> Result<Subject, Rejection> {
     match (&token.grant, who) {
         (Grant::Agent, Enrolling::Agent(node)) => Ok(Subject::Agent(node)),
         (Grant::Operator { name, .. }, Enrolling::Operator) => Ok(Subject::Operator(numbered(name, token))),
+        (Grant::Server, Enrolling::Server(id)) => Ok(Subject::Server(id)),
+        (_, Enrolling::Server(_)) => Err(Rejection::TokenKind { id: token.id, kind: "server".to_owned() }),
         (_, Enrolling::Agent(_)) => Err(Rejection::TokenKind { id: token.id, kind: "agent".to_owned() }),
         (_, Enrolling::Operator) => Err(Rejection::TokenKind { id: token.id, kind: "operator".to_owned() }),
     }
@@ -129,12 +132,15 @@ fn taken(subject: Subject) -> Rejection {
             "bring back the key in its data directory, or allow another one with `ctl node revoke {node}`; a copied \
              data directory must be removed whole to join as a new node"
         ),
-        Subject::Server(_) => "servers do not join by tokens".to_owned(),
+        Subject::Server(_) => "start it with an empty data directory: it draws another id".to_owned(),
     };
     Rejection::Taken { subject, remedy }
 }
 
 pub(super) fn revoke(state: &mut State, subject: &Subject) -> Outcome {
+    if matches!(subject, Subject::Server(_)) {
+        return Outcome::Rejected(Rejection::NoIdentity(subject.clone()));
+    }
     let known = state.identities.remove(subject);
     match subject {
         // A node that joined on its server's host has no identity; allowing it a key is the same word.

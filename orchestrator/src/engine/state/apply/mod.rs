@@ -11,6 +11,7 @@ mod node;
 mod plan;
 mod project;
 mod rollout;
+mod server;
 mod status;
 mod version;
 
@@ -95,6 +96,9 @@ fn dispatch(state: &mut State, command: &Command) -> Outcome {
         Command::Enrol { token, hash, who, key } => identity::enrol(state, *token, hash, *who, key),
         Command::RevokeIdentity { subject } => identity::revoke(state, subject),
         Command::NoteAccess { note } => audit::note(state, note),
+        Command::PutServer { info } => server::put(state, info),
+        Command::PromoteServer { id } => server::promote(state, *id),
+        Command::RemoveServer { id } => server::remove(state, *id),
     }
 }
 

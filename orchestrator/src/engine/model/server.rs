@@ -1,0 +1,35 @@
+//! A member of the control plane, as it says of itself.
+
+use proto::id::ServerId;
+use proto::revision::{Revision, Wall};
+use serde::{Deserialize, Serialize};
+
+/// What a server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerInfo {
+    /// Which.
+    pub id: ServerId,
+    /// Its host's name.
+    pub hostname: String,
+    /// `HOST:PORT` where servers and agents reach it; empty: it has unix sockets only.
+    pub peers: String,
+    /// `HOST:PORT` where operators reach it.
+    pub operators: String,
+    /// The newest version of State that it understands.
+    pub understands: u32,
+    /// The version of its program.
+    pub program: String,
+}
+
+/// A server that is or will be a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// What it said last.
+    pub info: ServerInfo,
+    /// When it was heard of first.
+    pub since: Wall,
+    /// Revision that wrote it.
+    pub modified: Revision,
+}

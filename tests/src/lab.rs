@@ -1,0 +1,243 @@
+//! Servers as processes of their own, each on a host of its own: a network namespace on a bridge that is in a third one.
+//!
+//! They are killed, paused and cut off for real; `Lab` says whether the fault happened. Everything goes when it is dropped.
+//! Needs root and `ip`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use agent::session::Link;
+use proto::v1;
+use proto::v1::control_client::ControlClient;
+use tonic::transport::Channel;
+
+use crate::site::until;
+
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// The servers and their hosts.
+#[derive(Debug)]
+pub struct Lab {
+    dir: tempfile::TempDir,
+    name: String,
+    servers: Vec<Option<Child>>,
+    channels: Vec<Channel>,
+}
+
+fn ip(words: &[&str]) {
+    let output = Command::new("ip").args(words).output().expect("iproute2 is installed");
+    assert!(output.status.success(), "ip {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The program beside this one.
+fn orchestrator() -> PathBuf {
+    let own = std::env::current_exe().expect("a program");
+    let dir = own.ancestors().find(|dir| dir.join("orchestrator").is_file());
+    dir.expect("`cargo build --workspace` made the programs").join("orchestrator")
+}
+
+// === impl Lab ===
+
+impl Lab {
+    /// So many servers that vote.
+    pub async fn of(count: usize) -> Lab {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let name = format!("wl{}x{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
+        let mut lab = Lab { dir, name, servers: Vec::new(), channels: Vec::new() };
+        ip(&["netns", "add", &lab.bridge()]);
+        ip(&["-n", &lab.bridge(), "link", "add", "name", "hub", "type", "bridge"]);
+        ip(&["-n", &lab.bridge(), "link", "set", "hub", "up"]);
+        for at in 0..count {
+            lab.add_host(at);
+            lab.servers.push(None);
+            lab.channels.push(Link::Unix(lab.socket(at)).channel());
+            lab.start(at).await;
+        }
+        until("all vote", async || {
+            let servers = lab.servers_seen(0).await?;
+            let odd = if count.is_multiple_of(2) { count - 1 } else { count };
+            (servers.iter().filter(|s| s.role != "learner" && s.state == "ready").count() == odd).then_some(())
+        })
+        .await;
+        lab
+    }
+
+    fn bridge(&self) -> String {
+        format!("{}b", self.name)
+    }
+
+    fn host(&self, at: usize) -> String {
+        format!("{}s{at}", self.name)
+    }
+
+    fn address(at: usize) -> String {
+        format!("10.88.99.{}", 11 + at)
+    }
+
+    fn add_host(&self, at: usize) {
+        let (host, bridge, port) = (self.host(at), self.bridge(), format!("p{at}"));
+        ip(&["netns", "add", &host]);
+        ip(&["-n", &host, "link", "add", "eth0", "type", "veth", "peer", "name", &port, "netns", &bridge]);
+        ip(&["-n", &host, "addr", "add", &format!("{}/24", Lab::address(at)), "dev", "eth0"]);
+        ip(&["-n", &host, "link", "set", "eth0", "up"]);
+        ip(&["-n", &host, "link", "set", "lo", "up"]);
+        ip(&["-n", &bridge, "link", "set", &port, "master", "hub"]);
+        ip(&["-n", &bridge, "link", "set", &port, "up"]);
+    }
+
+    fn home(&self, at: usize) -> PathBuf {
+        self.dir.path().join(format!("s{at}"))
+    }
+
+    fn socket(&self, at: usize) -> PathBuf {
+        self.home(at).join("run/api.sock")
+    }
+
+    /// What it has written.
+    pub fn log(&self, at: usize) -> String {
+        std::fs::read_to_string(self.home(at).join("log")).unwrap_or_default()
+    }
+
+    /// Starts one, with the line that it is always started with, and waits until its door is open.
+    pub async fn start(&mut self, at: usize) {
+        let home = self.home(at);
+        std::fs::create_dir_all(&home).expect("a directory");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(home.join("log")).expect("a log");
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.host(at))).arg(orchestrator());
+        command.arg("--data-dir").arg(home.join("server")).arg("--run-dir").arg(home.join("run"));
+        command.arg("--seal-key").arg(home.join("keys/seal.key")).args(["--listen", &Lab::address(at)]);
+        if at == 0 {
+            // Its hosts have no routes but this one.
+            command.args(["--bootstrap", "--range", "172.31.0.0/16"]);
+        } else {
+            let token = home.join("token");
+            if !token.exists() {
+                std::fs::write(&token, self.token().await).expect("writes");
+            }
+            command.args(["--join", &format!("{}:7421", Lab::address(0)), "--token-file"]).arg(token);
+        }
+        let child = command.env("WHERRY_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        self.servers[at] = Some(child.expect("nsenter is installed"));
+        let socket = self.socket(at);
+        until("its door is open", async || tokio::net::UnixStream::connect(&socket).await.ok()).await;
+    }
+
+    async fn token(&self) -> String {
+        let asked = v1::CreateTokenRequest { kind: "server".into(), uses: 1, valid_ms: 600_000, ..Default::default() };
+        until("a token", async || self.control(0).create_token(asked.clone()).await.ok()).await.into_inner().token
+    }
+
+    /// The operators' door of one.
+    pub fn control(&self, at: usize) -> ControlClient<Channel> {
+        ControlClient::new(self.channels[at].clone())
+    }
+
+    /// The servers, asked of one.
+    pub async fn servers_seen(&self, at: usize) -> Option<Vec<v1::Server>> {
+        let mut control = self.control(at);
+        let asked = control.get_snapshot(v1::GetSnapshotRequest::default());
+        let answer = tokio::time::timeout(Duration::from_secs(3), asked).await.ok()?.ok()?;
+        Some(answer.into_inner().servers)
+    }
+
+    /// The one that leads, once all of these say the same and all that vote are there.
+    pub async fn leader(&self, of: &[usize]) -> usize {
+        until("one leads, and all are there", async || {
+            let mut found = None;
+            for at in of {
+                let servers = self.servers_seen(*at).await?;
+                let whole = servers.iter().filter(|s| s.state == "ready").count() >= of.len();
+                let leader = servers.into_iter().find(|s| s.role == "leader").filter(|_| whole)?;
+                if found.get_or_insert(leader.id.clone()) != &leader.id {
+                    return None;
+                }
+            }
+            let id = found?;
+            of.iter().copied().find(|at| self.id(*at) == id)
+        })
+        .await
+    }
+
+    fn id(&self, at: usize) -> String {
+        let text = std::fs::read_to_string(self.home(at).join("server/server-id")).unwrap_or_default();
+        text.trim().to_owned()
+    }
+
+    fn process(&self, at: usize) -> rustix::process::Pid {
+        let child = self.servers[at].as_ref().expect("it runs");
+        rustix::process::Pid::from_raw(i32::try_from(child.id()).expect("a process id")).expect("a process id")
+    }
+
+    fn signal(&self, at: usize, signal: rustix::process::Signal) {
+        rustix::process::kill_process(self.process(at), signal).expect("it is there");
+    }
+
+    /// Kills one; it is gone when this returns.
+    pub fn kill(&mut self, at: usize) {
+        self.signal(at, rustix::process::Signal::KILL);
+        let status = self.servers[at].take().expect("it runs").wait().expect("it ends");
+        assert!(!status.success(), "it was killed");
+    }
+
+    /// Ends one in order.
+    pub fn stop(&mut self, at: usize) {
+        self.signal(at, rustix::process::Signal::TERM);
+        let status = self.servers[at].take().expect("it runs").wait().expect("it ends");
+        assert!(status.success(), "it ended in order: {status}\n{}", self.log(at));
+    }
+
+    /// Stops one in its tracks.
+    pub fn pause(&self, at: usize) {
+        self.signal(at, rustix::process::Signal::STOP);
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", self.process(at).as_raw_nonzero()));
+        let is_stopped = || stat().is_ok_and(|text| text.rsplit(')').next().is_some_and(|s| s.trim().starts_with('T')));
+        while !is_stopped() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self, at: usize) {
+        self.signal(at, rustix::process::Signal::CONT);
+    }
+
+    /// Cuts its host off.
+    pub fn cut(&self, at: usize) {
+        ip(&["-n", &self.bridge(), "link", "set", &format!("p{at}"), "down"]);
+    }
+
+    /// Mends the cut.
+    pub fn heal(&self, at: usize) {
+        ip(&["-n", &self.bridge(), "link", "set", &format!("p{at}"), "up"]);
+    }
+
+    /// The term that one knows of.
+    pub async fn term(&self, at: usize) -> u64 {
+        let id = self.id(at);
+        until("it tells its term", async || {
+            self.servers_seen(at).await?.into_iter().map(|s| s.term).max().filter(|_| !id.is_empty())
+        })
+        .await
+    }
+
+    /// Where everything is.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for child in self.servers.iter_mut().flatten() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for at in 0..self.servers.len() {
+            let _ = Command::new("ip").args(["netns", "del", &self.host(at)]).output();
+        }
+        let _ = Command::new("ip").args(["netns", "del", &self.bridge()]).output();
+    }
+}
