@@ -141,7 +141,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         tcp: tcp(arguments.listen, arguments.advertise)?,
     };
     let mut terminate = signal(SignalKind::terminate())?;
-    let server = start(config).await?;
+    // One that waits for a cluster to let it in can be ended too.
+    let server = tokio::select! {
+        started = start(config) => started?,
+        _ = terminate.recv() => return Ok(()),
+        interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
+    };
     sd_notify::notify(&[NotifyState::Ready])?;
     tokio::select! {
         error = server.lost() => return Err(error.into()),
