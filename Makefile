@@ -1,6 +1,6 @@
 # One way to run things, the same for a person and for CI.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart images dist test lint fmt bench sim mutants fuzz leftovers-before leftovers-after clean-check failover update-load upgrade-check rotation
+.PHONY: help quickstart images dist test lint fmt bench sim mutants fuzz leftovers-before leftovers-after clean-check failover power-cuts update-load upgrade-check rotation
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ rotation: ## certificates of a minute replaced for MINUTES (60) under calls of e
 
 failover: ## the leader of three servers is killed, paused and cut off; FAULTS=100 times in all; needs root
 	WHERRY_FAULTS=$(or $(FAULTS),100) cargo test --workspace --test servers_lab -- --nocapture
+
+power-cuts: ## servers lose their power CUTS=200 times under a writer, and are killed while they open; needs root and /dev/fuse
+	WHERRY_CUTS=$(or $(CUTS),200) cargo test --workspace --test power_cuts -- --nocapture
 
 sim: ## 10 000 simulated clusters with faults; a seed is a bug report
 	cargo run -p tests --bin sim -- --seeds 10000

@@ -25,7 +25,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", proto::chain::in_one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -3,6 +3,7 @@
 //! The vocabulary knows nothing of the wire; `convert` is the only place where both meet.
 
 pub mod assignment;
+pub mod chain;
 pub mod convert;
 pub mod digest;
 pub mod endpoint;

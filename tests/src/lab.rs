@@ -1,7 +1,7 @@
 //! Servers as processes of their own, each on a host of its own: a network namespace on a bridge that is in a third one.
 //!
-//! They are killed, paused and cut off for real; `Lab` says whether the fault happened. Everything goes when it is dropped.
-//! Needs root and `ip`.
+//! They are killed, paused, cut off and without power for real; `Lab` says whether the fault happened. Everything goes when
+//! it is dropped. Needs root and `ip`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,13 +13,16 @@ use proto::v1;
 use proto::v1::control_client::ControlClient;
 use tonic::transport::Channel;
 
-use crate::site::until;
+use crate::disk::{Disk, Survivors};
+use crate::site::{PATIENCE, until};
 
 static LABS: AtomicU32 = AtomicU32::new(0);
 
 /// The servers and their hosts.
 #[derive(Debug)]
 pub struct Lab {
+    /// Where the servers keep their data, if not on this host's disk. Taken away before the directory that it is in.
+    disks: Vec<Disk>,
     dir: tempfile::TempDir,
     name: String,
     servers: Vec<Option<Child>>,
@@ -43,14 +46,26 @@ fn orchestrator() -> PathBuf {
 impl Lab {
     /// So many servers that vote.
     pub async fn of(count: usize) -> Lab {
+        Lab::new(count, false).await
+    }
+
+    /// The same, each with a disk of its own that can fail.
+    pub async fn on_disks(count: usize) -> Lab {
+        Lab::new(count, true).await
+    }
+
+    async fn new(count: usize, has_disks: bool) -> Lab {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let name = format!("wl{}x{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
-        let mut lab = Lab { dir, name, servers: Vec::new(), channels: Vec::new() };
+        let mut lab = Lab { disks: Vec::new(), dir, name, servers: Vec::new(), channels: Vec::new() };
         ip(&["netns", "add", &lab.bridge()]);
         ip(&["-n", &lab.bridge(), "link", "add", "name", "hub", "type", "bridge"]);
         ip(&["-n", &lab.bridge(), "link", "set", "hub", "up"]);
         for at in 0..count {
             lab.add_host(at);
+            if has_disks {
+                lab.disks.push(Disk::mounted(&lab.disk_dir(at)));
+            }
             lab.servers.push(None);
             lab.channels.push(Link::Unix(lab.socket(at)).channel());
             lab.start(at).await;
@@ -91,6 +106,25 @@ impl Lab {
         self.dir.path().join(format!("s{at}"))
     }
 
+    fn disk_dir(&self, at: usize) -> PathBuf {
+        self.home(at).join("disk")
+    }
+
+    /// Where one keeps its log.
+    pub fn data_dir(&self, at: usize) -> PathBuf {
+        self.disk_dir(at).join("server")
+    }
+
+    /// The key that one seals secrets with.
+    pub fn seal_key(&self, at: usize) -> PathBuf {
+        self.disk_dir(at).join("keys/seal.key")
+    }
+
+    /// The disk of one.
+    pub fn disk(&self, at: usize) -> &Disk {
+        &self.disks[at]
+    }
+
     fn socket(&self, at: usize) -> PathBuf {
         self.home(at).join("run/api.sock")
     }
@@ -102,13 +136,19 @@ impl Lab {
 
     /// Starts one, with the line that it is always started with, and waits until its door is open.
     pub async fn start(&mut self, at: usize) {
+        self.spawn(at).await;
+        assert!(self.opens(at).await, "it does not start: {}", self.log(at));
+    }
+
+    /// Starts one, and does not wait.
+    pub async fn spawn(&mut self, at: usize) {
         let home = self.home(at);
         std::fs::create_dir_all(&home).expect("a directory");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(home.join("log")).expect("a log");
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.host(at))).arg(orchestrator());
-        command.arg("--data-dir").arg(home.join("server")).arg("--run-dir").arg(home.join("run"));
-        command.arg("--seal-key").arg(home.join("keys/seal.key")).args(["--listen", &Lab::address(at)]);
+        command.arg("--data-dir").arg(self.data_dir(at)).arg("--run-dir").arg(home.join("run"));
+        command.arg("--seal-key").arg(self.seal_key(at)).args(["--listen", &Lab::address(at)]);
         if at == 0 {
             // Its hosts have no routes but this one.
             command.args(["--bootstrap", "--range", "172.31.0.0/16"]);
@@ -121,8 +161,48 @@ impl Lab {
         }
         let child = command.env("WHERRY_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         self.servers[at] = Some(child.expect("nsenter is installed"));
-        let socket = self.socket(at);
-        until("its door is open", async || tokio::net::UnixStream::connect(&socket).await.ok()).await;
+    }
+
+    /// Whether the door of one is open.
+    pub async fn is_open(&self, at: usize) -> bool {
+        tokio::net::UnixStream::connect(self.socket(at)).await.is_ok()
+    }
+
+    /// Waits until one that was just started opens its door, or ends; which of them.
+    pub async fn opens(&mut self, at: usize) -> bool {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if self.is_open(at).await {
+                return true;
+            }
+            if !self.runs(at) {
+                self.servers[at] = None;
+                return false;
+            }
+            assert!(tokio::time::Instant::now() < end, "neither: {}", self.log(at));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until one has ended by itself, and says whether in order.
+    pub async fn ended(&mut self, at: usize) -> bool {
+        let mut child = self.servers[at].take().expect("it was started");
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = child.try_wait().expect("a child") {
+                return status.success();
+            }
+            if tokio::time::Instant::now() > end {
+                self.servers[at] = Some(child);
+                panic!("it goes on: {}", self.log(at));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Whether one runs.
+    pub fn runs(&mut self, at: usize) -> bool {
+        self.servers[at].as_mut().is_some_and(|child| child.try_wait().expect("a child").is_none())
     }
 
     async fn token(&self) -> String {
@@ -161,8 +241,9 @@ impl Lab {
         .await
     }
 
-    fn id(&self, at: usize) -> String {
-        let text = std::fs::read_to_string(self.home(at).join("server/server-id")).unwrap_or_default();
+    /// The id of one, as its directory says it.
+    pub fn id(&self, at: usize) -> String {
+        let text = std::fs::read_to_string(self.data_dir(at).join("server-id")).unwrap_or_default();
         text.trim().to_owned()
     }
 
@@ -180,6 +261,15 @@ impl Lab {
         self.signal(at, rustix::process::Signal::KILL);
         let status = self.servers[at].take().expect("it runs").wait().expect("it ends");
         assert!(!status.success(), "it was killed");
+    }
+
+    /// The power of these goes at once: each disk keeps what was synced, and of the rest what survives.
+    pub fn cut_power(&mut self, of: &[usize], survivors: Survivors) {
+        of.iter().for_each(|at| self.disks[*at].cut());
+        for at in of {
+            self.kill(*at);
+        }
+        of.iter().for_each(|at| self.disks[*at].power_on(survivors));
     }
 
     /// Ends one in order.

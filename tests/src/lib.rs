@@ -3,6 +3,7 @@
 //! `scenario`: scripts against the orchestrator's engine, with transcripts that are compared byte for byte.
 //! `sim`: a whole cluster in one thread, from a seed; `invariants`: what it must keep, one file per promise.
 //! `lab`: servers as processes on hosts of their own.
+//! `disk`: what a server keeps its data on, and how that fails; `writer`: who was told that a write is done.
 //! `bench`: what `make bench` measures.
 //! `council`: several servers in this process.
 //! `site`: a server with TCP doors, and who joins it.
@@ -10,9 +11,11 @@
 
 pub mod bench;
 pub mod council;
+pub mod disk;
 pub mod docker;
 pub mod invariants;
 pub mod lab;
 pub mod scenario;
 pub mod sim;
 pub mod site;
+pub mod writer;

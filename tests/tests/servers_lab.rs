@@ -3,62 +3,11 @@
 //!
 //! WHERRY_FAULTS: how many faults, in turns of those three (three in a usual run; `make failover` more, with the figures).
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use proto::id::RequestId;
-use proto::v1;
-use proto::v1::control_client::ControlClient;
 use tests::lab::Lab;
-use tests::site::{now_ms, shop, until};
-use tonic::transport::Channel;
-
-/// What a writer was told: when it asked, when it was answered, and which release that made.
-#[derive(Debug, Clone, Copy)]
-struct Acknowledged {
-    asked: Instant,
-    told: Instant,
-    release: u64,
-}
-
-/// One write after another, each by the server that answered last, else by the next; resent under its request id.
-async fn write_on(doors: Vec<ControlClient<Channel>>, stop: Arc<AtomicBool>) -> Vec<Acknowledged> {
-    let client = RequestId::client(now_ms(), 7);
-    let (mut acknowledged, mut door) = (Vec::new(), 0);
-    for sequence in 1.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let mut project = shop(Vec::new());
-        for service in project.services.values_mut() {
-            service.replicas = 0;
-            service.labels = BTreeMap::from([("n".to_owned(), sequence.to_string())]).into_iter().collect();
-        }
-        let request = Some(v1::RequestId { client, sequence });
-        let asked_of =
-            v1::ApplyProjectRequest { request, project: Some(project), expected_release: None, prune: false };
-        let asked = Instant::now();
-        let release = loop {
-            if stop.load(Ordering::Relaxed) && asked.elapsed() > Duration::from_secs(30) {
-                panic!("no server acknowledges any more");
-            }
-            let mut control = doors[door % doors.len()].clone();
-            let answer =
-                tokio::time::timeout(Duration::from_millis(500), control.apply_project(asked_of.clone())).await;
-            match answer {
-                Ok(Ok(answer)) => break answer.into_inner().release,
-                // Whether it happened is not known: the same request is answered with its outcome.
-                Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
-                Err(_) => {}
-            }
-            door += 1;
-        };
-        acknowledged.push(Acknowledged { asked, told: Instant::now(), release });
-    }
-    acknowledged
-}
+use tests::site::until;
+use tests::writer::{Writer, lost, release_of};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
@@ -71,9 +20,7 @@ enum Fault {
 async fn the_leader_is_lost_and_nothing_that_was_acknowledged() {
     let count: usize = std::env::var("WHERRY_FAULTS").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
     let mut lab = Lab::of(3).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let doors = (0..3).map(|at| lab.control(at)).collect();
-    let writer = tokio::spawn(write_on(doors, stop.clone()));
+    let writer = Writer::start("shop", (0..3).map(|at| lab.control(at)).collect());
     let mut faults = Vec::new();
     for n in 0..count {
         let fault = [Fault::Killed, Fault::Paused, Fault::CutOff][n % 3];
@@ -101,15 +48,10 @@ async fn the_leader_is_lost_and_nothing_that_was_acknowledged() {
         }
     }
     lab.leader(&[0, 1, 2]).await;
-    stop.store(true, Ordering::Relaxed);
-    let acknowledged = writer.await.expect("the writer ends");
+    let acknowledged = writer.stop().await;
 
-    // Each acknowledged write made a release of its own, and the last one is there.
-    assert!(acknowledged.windows(2).all(|pair| pair[0].release < pair[1].release), "a release was given twice");
-    let last = acknowledged.last().expect("something was written");
-    let projects = lab.control(0).get_snapshot(v1::GetSnapshotRequest::default()).await.expect("answers").into_inner();
-    let found = projects.projects.first().map(|p| p.release).unwrap_or_default();
-    assert!(found >= last.release, "release {} was acknowledged, {found} is there", last.release);
+    let found = release_of("shop", &lab.control(0)).await;
+    assert_eq!(lost(&acknowledged, found), Vec::<u64>::new(), "release {found} is there");
 
     let mut pauses: Vec<(Fault, Duration)> = faults
         .iter()

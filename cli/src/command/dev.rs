@@ -175,7 +175,7 @@ async fn foreground(
     let lived = tokio::select! {
         biased;
         () = end.next() => Ok(Exit::Interrupted),
-        error = cluster.lost() => Err(Failure::refused(format!("the cluster ended: {error:#}"))),
+        error = cluster.lost() => Err(Failure::refused(format!("the cluster ended: {}", proto::chain::in_one_line(error.as_ref())))),
         lived = live(session, home, &config, loaded, started) => lived.map(|()| Exit::Done),
     };
     let exit = lived?;
@@ -278,7 +278,7 @@ async fn serve(home: &Home, config: DevConfig) -> Result<Exit, Failure> {
     let cluster = cluster::start(config.clone()).await.map_err(|e| start_failed(&config, &e))?;
     tokio::select! {
         () = end.next() => {}
-        error = cluster.lost() => return Err(Failure::refused(format!("the cluster ended: {error:#}"))),
+        error = cluster.lost() => return Err(Failure::refused(format!("the cluster ended: {}", proto::chain::in_one_line(error.as_ref())))),
     }
     cluster.shutdown().await.map_err(|e| Failure::refused(format!("the cluster did not end well: {e:#}")))?;
     drop(lock);
@@ -286,7 +286,11 @@ async fn serve(home: &Home, config: DevConfig) -> Result<Exit, Failure> {
 }
 
 fn start_failed(config: &DevConfig, error: &anyhow::Error) -> Failure {
-    Failure::refused(format!("dev cluster `{}` cannot be started: {error:#}", config.name))
+    Failure::refused(format!(
+        "dev cluster `{}` cannot be started: {}",
+        config.name,
+        proto::chain::in_one_line(error.as_ref())
+    ))
 }
 
 /// SIGINT, SIGTERM, SIGHUP: whichever asks us to end.

@@ -12,6 +12,7 @@ use openraft::ServerState;
 use openraft::error::Fatal;
 use proto::id::ServerId;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::heard::Heard;
 use super::leadership::Peer;
@@ -36,15 +37,17 @@ struct Standing {
 pub(super) async fn follow(raft: Raft, transport: Arc<dyn Transport>, log: Reach, heard: Heard, timing: Timing) {
     let own = raft.metrics().borrow().id;
     let mut patience = timing.patience();
+    // Kept apart from `heard`: a server that only tries has heard no leader, and must not say so when others ask it.
+    let mut tried = Instant::now();
     loop {
         tokio::time::sleep(LOOK).await;
-        if heard.silence() < patience {
+        if heard.silence().min(tried.elapsed()) < patience {
             continue;
         }
         let Ok(standing) = look(&raft, own).await else { return };
         // A lone voter does not wait for anybody: `handle` has it elected at once.
         if !standing.follows || standing.others.is_empty() {
-            heard.touch();
+            tried = Instant::now();
             continue;
         }
         let answer_within = Duration::from_millis(timing.heartbeat_ms);
@@ -56,7 +59,7 @@ pub(super) async fn follow(raft: Raft, transport: Arc<dyn Transport>, log: Reach
             }
         }
         // Whether elected or not: the next attempt has a pause of its own.
-        heard.touch();
+        tried = Instant::now();
         patience = timing.again();
         if raft.metrics().borrow().state == ServerState::Leader {
             patience = timing.patience();

@@ -35,8 +35,8 @@ pub enum RaftError {
     },
     /// The identity and the store are of two servers.
     #[error(
-        "{} says server {file}, but the log in {} was written by server {stored}: two directories were mixed. \
-         Put back the directory that belongs together",
+        "{} says server {file}, but the log in {} was written by server {stored}: two directories were mixed, or the file is damaged. \
+         Restore what belongs together from a backup",
         file_path.display(), store.display()
     )]
     Mixed {

@@ -78,6 +78,7 @@ impl DataDir {
                 Err(e) => Err(RaftError::BadIdentity { path, cause: e.to_string() }),
             },
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) if e.kind() == ErrorKind::InvalidData => Err(RaftError::BadIdentity { path, cause: e.to_string() }),
             Err(source) => Err(RaftError::Io { action: "read", path, source }),
         }
     }

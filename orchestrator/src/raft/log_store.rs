@@ -4,7 +4,8 @@
 //! What is acknowledged has been through `fdatasync` on our own descriptor, because sled's flush (`sync_file_range`)
 //! covers neither the file's size nor the disk's cache. One descriptor for the life of the store, because Linux
 //! reports a failed write-back once per descriptor. Values are at most 4 KiB, larger entries are stored in parts, because
-//! sled moves large values to files that it never syncs. After the first error nothing more is written.
+//! sled moves large values to files that it never syncs. After the first error nothing more is written. What sled drops at
+//! the end of its file, because it takes it for an unfinished write, shows by the `mark`.
 //!
 //! # Caveats
 //! The committed pointer is written along with the next entry: after a crash it may lie behind, never ahead.
@@ -31,6 +32,7 @@ use super::disk;
 use super::error::RaftError;
 use super::fault::{Fault, held};
 use super::identity::Guard;
+use super::mark::{Mark, Reached};
 use super::meter::Meter;
 use super::parts::{self, Broken};
 use super::recent::Recent;
@@ -67,6 +69,7 @@ struct Store {
     meta: sled::Tree,
     database: sled::Db,
     file: File,
+    mark: Mark,
     dir: PathBuf,
     bounds: Mutex<Bounds>,
     recent: Mutex<Recent>,
@@ -102,12 +105,14 @@ impl LogStore {
         disk::create_private_dir(dir).map_err(RaftError::io("create", dir))?;
         remove_unfinished(dir).map_err(RaftError::io("clean", dir))?;
         let database = open_database(dir)?;
-        let unusable = |e: sled::Error| RaftError::Database { path: dir.to_owned(), cause: e.to_string() };
+        let unusable = |e: sled::Error| RaftError::Database { path: dir.to_owned(), cause: in_words(&e) };
+        let (mark, reached) = Mark::open(dir).map_err(RaftError::io("open the mark of the log in", dir))?;
         let store = Store {
             log: database.open_tree("log").map_err(unusable)?,
             meta: database.open_tree("meta").map_err(unusable)?,
             database,
             file: File::open(dir.join(DATABASE_FILE)).map_err(RaftError::io("open", &dir.join(DATABASE_FILE)))?,
+            mark,
             dir: dir.to_owned(),
             bounds: Mutex::default(),
             recent: Mutex::default(),
@@ -116,6 +121,7 @@ impl LogStore {
         store.sync().map_err(|e| RaftError::io("sync", dir)(e))?;
         disk::sync_dir(dir).map_err(RaftError::io("sync", dir))?;
         let bounds = store.read_through(&meter)?;
+        store.compare(reached, bounds)?;
         *held(&store.bounds) = bounds;
         Ok(LogStore { store: Arc::new(store), fault, meter, snapshots_reach: None })
     }
@@ -156,6 +162,14 @@ impl LogStore {
     }
 }
 
+/// sled's words, but for those that say nothing to who reads them.
+fn in_words(error: &sled::Error) -> String {
+    match error {
+        sled::Error::Corruption { .. } => "what it holds does not match its checksums".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 /// A crash in `sled::open` leaves a half-written file that keeps the next open from succeeding.
 fn remove_unfinished(dir: &Path) -> io::Result<()> {
     for name in disk::names(dir)? {
@@ -177,7 +191,7 @@ fn open_database(dir: &Path) -> Result<sled::Db, RaftError> {
         // The data directory's own lock is ours, so this can only be our own earlier store, on its way out.
         let is_locked = matches!(&error, sled::Error::Io(e) if e.to_string().contains("could not acquire lock"));
         if !is_locked {
-            return Err(RaftError::Database { path: dir.to_owned(), cause: error.to_string() });
+            return Err(RaftError::Database { path: dir.to_owned(), cause: in_words(&error) });
         }
         if Instant::now() > deadline {
             return Err(RaftError::InUse { dir: dir.to_owned() });
@@ -240,6 +254,21 @@ impl Store {
             Ok((key, first)) => Some(parts::join(&key, &first, &mut parts).and_then(open_entry)),
             Err(e) => Some(Err(Broken::Database(e.to_string()))),
         })
+    }
+
+    /// Refuses a log that falls short of its mark, and brings a mark that lies behind up to it.
+    fn compare(&self, marked: Option<Reached>, bounds: Bounds) -> Result<(), RaftError> {
+        let vote = self.get::<VoteRecord>(VOTE)?;
+        let last = bounds.last.map(Position::from);
+        let term_at = |index| {
+            let entry = self.entries(index, index + 1).next()?.ok()?;
+            Some(entry.0.log_id.leader_id.term)
+        };
+        if let Some(cause) = marked.and_then(|marked| marked.missing(last, vote, term_at)) {
+            return Err(RaftError::Damaged { path: self.dir.clone(), what: "the end".to_owned(), cause });
+        }
+        let reached = Reached { last, vote };
+        self.mark.begin(&self.dir, reached).map_err(RaftError::io("write the mark of the log in", &self.dir))
     }
 
     fn append(&self, frames: &[(u64, Vec<u8>)]) -> io::Result<()> {
@@ -324,6 +353,15 @@ impl Broken {
 impl LogStore {
     /// Runs on a thread that may block, then syncs. The first error is final.
     async fn durably(&self, write: impl FnOnce(&Store) -> io::Result<()> + Send + 'static) -> Result<(), AnyError> {
+        self.durably_then(write, |_| Ok(())).await
+    }
+
+    /// The same, and then marks what was synced.
+    async fn durably_then(
+        &self,
+        write: impl FnOnce(&Store) -> io::Result<()> + Send + 'static,
+        mark: impl FnOnce(&Mark) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), AnyError> {
         self.fault.check()?;
         let store = self.store.clone();
         let meter = self.meter.clone();
@@ -333,7 +371,7 @@ impl LogStore {
             let started = Instant::now();
             store.sync()?;
             meter.record_sync(started.elapsed());
-            io::Result::Ok(())
+            mark(&store.mark)
         });
         let cause = match written.await {
             Ok(Ok(())) => return Ok(()),
@@ -430,7 +468,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
         let record = VoteRecord::from(*vote);
-        let written = self.durably(move |store| store.put(VOTE, &record)).await;
+        let written = self.durably_then(move |store| store.put(VOTE, &record), move |mark| mark.set_vote(record)).await;
         written.map_err(|e| StorageIoError::write_vote(e).into())
     }
 
@@ -465,12 +503,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             frames.push((entry.log_id.index, frame));
         }
         let sizes: Vec<usize> = frames.iter().map(|(_, frame)| frame.len()).collect();
-        let written = self.durably(move |store| store.append(&frames)).await;
+        let Some(last) = entries.last().map(|entry| entry.log_id) else {
+            flushed.log_io_completed(Ok(()));
+            return Ok(());
+        };
+        let written =
+            self.durably_then(move |store| store.append(&frames), move |mark| mark.set_last(last.into())).await;
         written.map_err(StorageIoError::write_logs)?;
         self.meter.count_bytes(sizes.iter().sum::<usize>() as u64);
-        if let Some(last) = entries.last() {
-            held(&self.store.bounds).last = Some(last.log_id);
-        }
+        held(&self.store.bounds).last = Some(last);
         let mut recent = held(&self.store.recent);
         for (entry, size) in entries.into_iter().zip(sizes) {
             recent.push(entry, size);
@@ -481,7 +522,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate(&mut self, since: LogId) -> Result<(), StorageError> {
         held(&self.store.recent).truncate(since.index);
-        let written = self.durably(move |store| store.remove_from(since.index)).await;
+        let written = self
+            .durably(move |store| {
+                store.mark.lower(since.index)?;
+                store.remove_from(since.index)
+            })
+            .await;
         written.map_err(StorageIoError::write_logs)?;
         let before = match since.index.checked_sub(1) {
             Some(index) => self.read(index, index + 1, usize::MAX).await?.first().map(|entry| entry.log_id),

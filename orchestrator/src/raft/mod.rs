@@ -27,6 +27,7 @@ mod heard;
 mod identity;
 mod leadership;
 mod log_store;
+mod mark;
 mod members;
 mod memory;
 mod meter;

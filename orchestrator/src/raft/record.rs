@@ -40,6 +40,32 @@ pub(super) struct VoteRecord {
     committed: bool,
 }
 
+// === impl VoteRecord ===
+
+impl VoteRecord {
+    pub(super) fn new(term: u64, server: u64, committed: bool) -> VoteRecord {
+        VoteRecord { term, server, committed }
+    }
+
+    pub(super) fn term(&self) -> u64 {
+        self.term
+    }
+
+    pub(super) fn server(&self) -> u64 {
+        self.server
+    }
+
+    pub(super) fn is_committed(&self) -> bool {
+        self.committed
+    }
+
+    /// Whether this one may follow the other: of a later term, or the same vote, not taken back.
+    pub(super) fn is_at_least(&self, other: &VoteRecord) -> bool {
+        self.term > other.term
+            || (self.term == other.term && self.server == other.server && self.committed >= other.committed)
+    }
+}
+
 impl From<Vote> for VoteRecord {
     fn from(vote: Vote) -> VoteRecord {
         VoteRecord { term: vote.leader_id.term, server: vote.leader_id.node_id, committed: vote.committed }
