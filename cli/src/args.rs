@@ -102,7 +102,7 @@ pub enum Command {
     /// Choose which servers vote, or remove one
     #[command(after_help = SERVER_HELP)]
     Server(ServerArgs),
-    /// Make this host the first of a cluster, or the next
+    /// Make this host the first of a cluster, or the next; rotate its key
     #[command(name = "cluster", after_help = CLUSTER_HELP)]
     Hosts(ClusterArgs),
     /// Add, choose, list and remove clusters on other hosts
@@ -816,7 +816,7 @@ pub struct ServerNameArgs {
 #[derive(Debug, ClapArgs)]
 #[command(arg_required_else_help = true)]
 pub struct ClusterArgs {
-    /// What this host becomes.
+    /// What this host becomes, or what is done to the cluster as a whole.
     #[command(subcommand)]
     pub command: ClusterCommand,
 }
@@ -828,6 +828,17 @@ pub enum ClusterCommand {
     Init(ClusterInitArgs),
     /// Start an agent here that joins by a token
     Join(ClusterJoinArgs),
+    /// Seal all secrets with a new key and forget the one before; run again, it goes on where it was
+    #[command(name = "rotate-key", after_help = ROTATE_KEY_HELP)]
+    RotateKey(RotateKeyArgs),
+}
+
+/// `ctl cluster rotate-key`.
+#[derive(Debug, ClapArgs)]
+pub struct RotateKeyArgs {
+    /// How long to wait.
+    #[command(flatten)]
+    pub waiting: Waiting,
 }
 
 /// How a host's programs are run.
@@ -1148,6 +1159,15 @@ With systemd, the packaged units are installed and started; elsewhere, and with
 --dir, plain processes that outlive the terminal, but not a boot: run the same
 line again after one. With a new build it takes the place of the one that runs;
 no container is touched.";
+
+const ROTATE_KEY_HELP: &str = "\
+EXAMPLES
+  ctl cluster rotate-key                prints the new key's id
+  ctl cluster rotate-key --no-wait      the cluster does it by itself
+
+Every server has to take the new key in: one that is away holds it up until it
+is back, or removed. No container is restarted. Copy the key file of a server
+into your backup afterwards.";
 
 const TOKEN_HELP: &str = "\
 EXAMPLES

@@ -4,7 +4,7 @@ use super::args::*;
 use clap::{CommandFactory, Parser};
 
 /// Every command whose help is shown, with the words that lead to it.
-const SHOWN: [&str; 41] = [
+const SHOWN: [&str; 42] = [
     "",
     "dev",
     "dev down",
@@ -37,6 +37,7 @@ const SHOWN: [&str; 41] = [
     "cluster",
     "cluster init",
     "cluster join",
+    "cluster rotate-key",
     "context",
     "context add",
     "context use",

@@ -261,6 +261,18 @@ impl Client {
         self.change("removing the server", request, async |mut c, r| c.remove_server(r).await).await
     }
 
+    /// Begins a rotation of the sealing key, unless one is under way, and tells how far it is.
+    pub async fn begin_key_rotation(&self) -> Result<v1::RotateSealingKeyResponse, CallError> {
+        let request = v1::RotateSealingKeyRequest { request: self.next_id(), number: 0 };
+        self.change("rotating the sealing key", request, async |mut c, r| c.rotate_sealing_key(r).await).await
+    }
+
+    /// How far a rotation of the sealing key is; begins none.
+    pub async fn key_rotation(&self, number: u64) -> Result<v1::RotateSealingKeyResponse, CallError> {
+        let request = v1::RotateSealingKeyRequest { request: None, number };
+        self.read("following the rotation", request, async |mut c, r| c.rotate_sealing_key(r).await).await
+    }
+
     /// Who answers.
     pub async fn version(&self) -> Result<v1::GetVersionResponse, CallError> {
         self.read("asking for the version", v1::GetVersionRequest {}, async |mut c, r| c.get_version(r).await).await

@@ -111,6 +111,7 @@ pub async fn run(session: &mut Session, command: &Command) -> Result<Exit, Failu
         Command::Hosts(args) => match &args.command {
             ClusterCommand::Init(init) => Box::pin(command::cluster::init(session, init)).await,
             ClusterCommand::Join(join) => Box::pin(command::cluster::join(session, join)).await,
+            ClusterCommand::RotateKey(rotate) => command::rotate_key::run(session, rotate).await,
         },
         Command::Context(args) => match &args.command {
             ContextCommand::Add(add) => command::context::add(session, add).await,

@@ -12,6 +12,7 @@ pub mod membership;
 pub mod pki;
 pub mod program;
 pub mod raft;
+pub mod rotation;
 pub mod routes;
 pub mod server;
 pub mod servers;

@@ -23,8 +23,10 @@ use crate::leader;
 use crate::membership;
 use crate::pki::authority::AuthorityError;
 use crate::pki::keeper::{self, Founded};
-use crate::pki::seal::{SealError, Sealer};
+use crate::pki::seal::SealError;
+use crate::pki::sealer::Sealer;
 use crate::raft::{Applied, Peers, ProposeError, RaftError, RaftHandle, RaftOptions};
+use crate::rotation;
 use crate::servers::{self, ServersDoor};
 use crate::switchboard::Switchboard;
 use crate::trail;
@@ -187,8 +189,9 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let switchboard = Switchboard::default();
     let (lease_sender, lease_events) = mpsc::unbounded_channel();
     let leading = tokio::spawn(leader::run(raft.clone(), lease_events, stop.clone()));
-    let founded = Founded::follow(raft.clone(), sealer.clone(), clock.clone(), stop.clone())?;
-    if raft.is_alone().await? {
+    let is_alone = raft.is_alone().await?;
+    let founded = Founded::follow(raft.clone(), sealer.clone(), clock.clone(), is_alone, stop.clone())?;
+    if is_alone {
         let known = tokio::time::timeout(Duration::from_secs(LEAD_WITHIN_S), founded.wait());
         known.await.ok().flatten().ok_or(ServerError::NotLeading)?;
     }
@@ -210,10 +213,19 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, ServerError> {
     };
     let reached = ports.as_ref().map(doors::Ports::advertised).unwrap_or_default();
     let place = Place { dev: config.dev, reached: reached.clone() };
+    let (stuck, trouble) = rotation::trouble();
     let rooms = doors::Rooms {
-        api: Api::new(raft.clone(), switchboard.clone(), sealer.clone(), founded.clone(), clock.clone(), place),
+        api: Api::new(
+            raft.clone(),
+            switchboard.clone(),
+            sealer.clone(),
+            founded.clone(),
+            clock.clone(),
+            place,
+            trouble,
+        ),
         dispatcher: Dispatcher::new(raft.clone(), lease_sender, switchboard, sealer.clone(), clock.clone()),
-        servers: ServersDoor::new(raft.clone()),
+        servers: ServersDoor::new(raft.clone(), sealer.clone()),
         forward: Forward::new(raft.leadership(), peers.clone()),
     };
     let (refusals, noted) = Refusals::new();
@@ -223,7 +235,16 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, ServerError> {
         tokio::spawn(access::refusals::keep(noted, raft.clone(), clock.clone(), stop.clone())),
         tokio::spawn(trail::follow(raft.state(), stop.clone())),
         tokio::spawn(membership::keep(raft.clone(), stop.clone())),
-        tokio::spawn(servers::announce(raft.clone(), peers, info(raft.id(), reached), known_servers, stop.clone())),
+        tokio::spawn(rotation::hold(raft.clone(), sealer.clone(), peers.clone(), stop.clone())),
+        tokio::spawn(rotation::lead(raft.clone(), sealer.clone(), stuck, stop.clone())),
+        tokio::spawn(servers::announce(
+            raft.clone(),
+            peers,
+            info(raft.id(), reached),
+            known_servers,
+            sealer.held(),
+            stop.clone(),
+        )),
         tokio::spawn(doors::local_api(rooms.clone(), local.clone(), api_listener, stop.clone())),
         tokio::spawn(doors::local_agents(rooms.clone(), local, agents_listener, stop.clone())),
     ];
@@ -259,6 +280,7 @@ fn info(id: ServerId, [operators, peers]: [String; 2]) -> ServerInfo {
         operators,
         understands: STATE_VERSION,
         program: proto::hello::VERSION.to_owned(),
+        sealing_keys: Vec::new(),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod ranges;
 pub mod revision;
 pub mod spec;
 pub mod task_state;
+mod unshown;
 
 /// The wire, generated. Its documentation is in the `.proto` files.
 #[allow(missing_debug_implementations, clippy::all)]

@@ -58,6 +58,10 @@ pub struct Script {
     pub tokens_asked: Vec<v1::CreateTokenRequest>,
     /// What the audit was asked for.
     pub audit: Vec<v1::GetAuditRequest>,
+    /// What each look at a rotation of the sealing key tells; the last one stays.
+    pub rotation: VecDeque<v1::RotateSealingKeyResponse>,
+    /// The numbers of the rotations that were asked for.
+    pub rotated: Vec<u64>,
     /// Identities that were revoked.
     pub revoked: Vec<v1::RevokeIdentityRequest>,
 }
@@ -302,6 +306,19 @@ impl control_server::Control for Fake {
     async fn remove_server(&self, _: Request<v1::RemoveServerRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
         self.change()?;
         Ok(Response::new(v1::ChangeResponse { revision: 2, changed: true }))
+    }
+
+    async fn rotate_sealing_key(
+        &self,
+        asked: Request<v1::RotateSealingKeyRequest>,
+    ) -> Result<Response<v1::RotateSealingKeyResponse>, Status> {
+        let mut script = self.script.lock().expect("no test panics while it holds it");
+        script.rotated.push(asked.into_inner().number);
+        let told = script.rotation.front().cloned().unwrap_or_default();
+        if script.rotation.len() > 1 {
+            script.rotation.pop_front();
+        }
+        Ok(Response::new(told))
     }
 
     async fn get_audit(&self, asked: Request<v1::GetAuditRequest>) -> Result<Response<v1::GetAuditResponse>, Status> {

@@ -18,6 +18,7 @@ pub mod operator;
 pub mod plan;
 pub mod progress;
 pub mod rollout;
+pub mod rotate_key;
 pub mod scale;
 pub mod server;
 pub mod token;

@@ -93,6 +93,7 @@ about_nothing!(
     RevokeIdentityRequest,
     PromoteServerRequest,
     RemoveServerRequest,
+    RotateSealingKeyRequest,
 );
 about_a_service!(DeleteServiceRequest, ScaleServiceRequest, SteerRolloutRequest, GetHistoryRequest, LogsRequest,);
 about_a_filter!(GetSnapshotRequest, WatchEventsRequest, GetAuditRequest);

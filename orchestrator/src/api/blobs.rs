@@ -4,13 +4,19 @@ use proto::convert::enumerated;
 use proto::limits::BLOB_MAX_BYTES;
 use proto::spec::BlobKind;
 use proto::v1;
-use tonic::Status;
+use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
 use super::{Api, refusal};
-use crate::engine::Command;
 use crate::engine::model::Asker;
 use crate::engine::reconcile::BLOB_KEPT_MS;
+use crate::engine::{Command, State};
+use crate::pki::seal::SealError;
+
+/// This server lacks a key that the cluster uses; it is fetched meanwhile.
+fn unsealed(error: &SealError) -> Status {
+    Status::unavailable(error.to_string())
+}
 
 // === impl Api ===
 
@@ -27,7 +33,7 @@ impl Api {
             let message = format!("{} bytes, at most {BLOB_MAX_BYTES} are allowed", content.len());
             return Err(refusal::wrong_field("content", &message, "keep large files in a volume or in the image"));
         }
-        let digest = self.sealer.digest(kind, &content);
+        let digest = self.sealer.digest(&self.present(), kind, &content).map_err(|e| unsealed(&e))?;
         if request.digest_only {
             return Ok(v1::PutBlobResponse { digest: digest.0 });
         }
@@ -35,8 +41,21 @@ impl Api {
         let now = self.raft.now().unwrap_or(state.clock());
         let known = state.blob(&digest).is_some_and(|b| now.since_ms(b.put_at) < BLOB_KEPT_MS / 2);
         if !known {
-            let content = self.sealer.seal(kind, &digest, &content).map_err(|e| Status::internal(e.to_string()))?;
-            self.change(by, request.request, Command::PutBlob { digest: digest.clone(), kind, content }).await?;
+            let seal = |state: &State| {
+                let content = self.sealer.seal(state.key_in_use(), kind, &digest, &content);
+                Ok::<_, Status>(Command::PutBlob {
+                    digest: digest.clone(),
+                    kind,
+                    content: content.map_err(|e| unsealed(&e))?,
+                })
+            };
+            match self.change(by.clone(), request.request, seal(&state)?).await {
+                // The key was replaced between the sealing and the log. The same request would be answered with the same.
+                Err(status) if status.code() == Code::Aborted => {
+                    self.change(by, None, seal(&self.present())?).await?;
+                }
+                put => drop(put?),
+            }
         }
         Ok(v1::PutBlobResponse { digest: digest.0 })
     }

@@ -13,6 +13,7 @@ mod logs;
 mod plan;
 mod refusal;
 mod rollout;
+mod rotation;
 mod servers;
 mod snapshot;
 mod views;
@@ -32,8 +33,9 @@ use crate::access::{admit, admit_change};
 use crate::engine::model::Asker;
 use crate::engine::{Command, Outcome, State};
 use crate::pki::keeper::Founded;
-use crate::pki::seal::Sealer;
+use crate::pki::sealer::Sealer;
 use crate::raft::{Applied, Clock, RaftHandle, ReadError};
+use crate::rotation::Trouble;
 use crate::switchboard::Switchboard;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -49,6 +51,7 @@ pub struct Api {
     founded: Founded,
     clock: Arc<dyn Clock>,
     place: Place,
+    trouble: Trouble,
     views: views::Views,
 }
 
@@ -72,9 +75,10 @@ impl Api {
         founded: Founded,
         clock: Arc<dyn Clock>,
         place: Place,
+        trouble: Trouble,
     ) -> Api {
         let state = raft.state();
-        Api { raft, state, switchboard, sealer, founded, clock, place, views: views::Views::default() }
+        Api { raft, state, switchboard, sealer, founded, clock, place, trouble, views: views::Views::default() }
     }
 
     async fn read_barrier(&self) -> Result<(), Status> {
@@ -228,5 +232,13 @@ impl Control for Api {
     async fn remove_server(&self, request: Request<v1::RemoveServerRequest>) -> Answer<v1::ChangeResponse> {
         let (by, asked) = admit_change(request)?;
         self.dismiss(by, asked).await.map(Response::new)
+    }
+
+    async fn rotate_sealing_key(
+        &self,
+        request: Request<v1::RotateSealingKeyRequest>,
+    ) -> Answer<v1::RotateSealingKeyResponse> {
+        let (by, asked) = admit_change(request)?;
+        self.rotate_key(by, asked).await.map(Response::new)
     }
 }

@@ -30,8 +30,12 @@ pub(super) fn rejected(rejection: &Rejection) -> Status {
         | Rejection::TokenKind { .. }
         | Rejection::Taken { .. }
         | Rejection::AuthorityFounded
+        | Rejection::NotFounded
+        | Rejection::NoKeyRotation(_)
+        | Rejection::KeyNotSpread(_)
+        | Rejection::StillSealed(_)
         | Rejection::AlreadyBootstrapped => Code::FailedPrecondition,
-        Rejection::ReleaseMoved { .. } => Code::Aborted,
+        Rejection::ReleaseMoved { .. } | Rejection::KeyRetired(_) => Code::Aborted,
         Rejection::Forgotten => Code::DataLoss,
         Rejection::RangeExhausted => Code::ResourceExhausted,
     };

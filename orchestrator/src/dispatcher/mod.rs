@@ -17,12 +17,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use zeroize::Zeroizing;
 
 use crate::access::{Caller, Witness};
 use crate::engine::model::Task;
 use crate::engine::{AUDITS, Command, Outcome, State, endpoints};
 use crate::leader::LeaseEvent;
-use crate::pki::seal::Sealer;
+use crate::pki::seal::SealError;
+use crate::pki::sealer::Sealer;
 use crate::raft::{Applied, Clock, RaftHandle};
 use crate::switchboard::Switchboard;
 use proto::endpoint::EndpointTable;
@@ -122,6 +124,21 @@ impl Inner {
         }
     }
 
+    /// A content as it is now: a secret may have been sealed with another key since it was looked for, and what is read here
+    /// may be once more before it is opened.
+    fn unsealed(&self, digest: &BlobDigest) -> Result<Zeroizing<Vec<u8>>, Status> {
+        let read = || {
+            let blob = self.state.borrow().blob(digest).cloned();
+            let blob = blob.ok_or_else(|| Status::not_found(format!("no content {digest}")))?;
+            Ok::<_, Status>(self.sealer.unseal(&blob))
+        };
+        let opened = match read()? {
+            Err(SealError::OtherKey { .. }) => read()?,
+            opened => opened,
+        };
+        opened.map_err(|e| Status::data_loss(e.to_string()))
+    }
+
     fn is_current(&self, node: NodeId, session: SessionId) -> bool {
         self.sessions().is_current(node, session)
     }
@@ -165,7 +182,7 @@ impl Agents for Dispatcher {
         if blob.kind == BlobKind::Secret {
             self.inner.note_secret(&witness, &state, &task, &file).await?;
         }
-        let content = self.inner.sealer.unseal(blob).map_err(|e| Status::data_loss(e.to_string()))?;
+        let content = self.inner.unsealed(&digest)?;
         Ok(Response::new(v1::FetchBlobResponse { kind: blob.kind.into(), content: content.to_vec() }))
     }
 

@@ -9,7 +9,7 @@ use proto::task_state::TaskStatus;
 use serde::{Deserialize, Serialize};
 
 use super::model::as_bytes;
-use super::model::{Asker, AuditNote, Authority, Content, Grant, Ranges, ServerInfo, Token};
+use super::model::{Asker, AuditNote, Authority, Content, Grant, Ranges, SealedPart, ServerInfo, Token};
 use super::plan::Plan;
 
 /// A command with the time it was accepted at.
@@ -165,6 +165,32 @@ pub enum Command {
         /// Which.
         id: ServerId,
     },
+    /// Another sealing key is to take the place of the one in use; or, before all servers have it, of the one that was to.
+    BeginKeyRotation {
+        /// Its id.
+        to: String,
+    },
+    /// Every server has the new key: what is sealed from now on is sealed with it.
+    UseNewKey {
+        /// Which.
+        to: String,
+        /// What digests of secrets are made with, sealed with it.
+        digest_key: Content,
+    },
+    /// Something is sealed with the new key instead of the old one.
+    Reseal {
+        /// What.
+        part: SealedPart,
+        /// The key that it is to be sealed with now; otherwise nothing happens.
+        from: String,
+        /// The same content, sealed with the new key.
+        content: Content,
+    },
+    /// Nothing is sealed with the old key any more.
+    FinishKeyRotation {
+        /// The key that took its place.
+        to: String,
+    },
 }
 
 /// Who joins.
@@ -187,6 +213,11 @@ impl Command {
         match self {
             Command::RaiseVersion { to } => *to,
             Command::SteerRollout { .. } => 2,
+            Command::BeginKeyRotation { .. }
+            | Command::UseNewKey { .. }
+            | Command::Reseal { .. }
+            | Command::FinishKeyRotation { .. } => 7,
+            Command::PutServer { info } if !info.sealing_keys.is_empty() => 7,
             Command::PutServer { .. }
             | Command::PromoteServer { .. }
             | Command::RemoveServer { .. }

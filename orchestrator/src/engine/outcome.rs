@@ -169,6 +169,23 @@ pub enum Rejection {
     /// There is an authority.
     #[error("this cluster has its authority already")]
     AuthorityFounded,
+    /// Nothing is sealed yet whose key could be replaced.
+    #[error(
+        "this cluster has no authority yet, so that nothing shows which sealing key is in use; try again in a moment"
+    )]
+    NotFounded,
+    /// It was sealed with a key that is gone.
+    #[error("it was sealed with key {0}, which another one has taken the place of; try again")]
+    KeyRetired(String),
+    /// There is no such rotation, or it is not that far.
+    #[error("the sealing key is not being replaced by key {0}, or not in this way now")]
+    NoKeyRotation(String),
+    /// A server could not open what would be sealed.
+    #[error("server {0} has not said that it has the new sealing key")]
+    KeyNotSpread(ServerId),
+    /// Something would be lost.
+    #[error("something is still sealed with key {0}")]
+    StillSealed(String),
     /// The State is older than the command needs.
     #[error("this needs state version {needed}, the cluster is at {present}; upgrade every server first")]
     TooNew {

@@ -20,7 +20,7 @@ use crate::engine::command::Enrolling;
 use crate::engine::model::Asker;
 use crate::engine::{Command, Outcome, Rejection, State};
 use crate::pki::keeper::{Founded, ends};
-use crate::pki::seal::Sealer;
+use crate::pki::sealer::Sealer;
 use crate::raft::{Applied, Clock, ProposeError, RaftHandle};
 use attempts::{ATTEMPTS_MAX, Attempts};
 
@@ -64,21 +64,27 @@ impl Desk {
         let name = CertificateName { cluster, subject, epoch: state.epoch(), until: ends(now, self.life) };
         let authority = self.founded.now()?;
         let certificate = authority.issue(&name, key, now).map_err(|e| Status::internal(e.to_string()))?;
+        let mut sealing_keys = self.keys_for(state, &name.subject)?.into_iter();
         Ok(v1::EnrolResponse {
             certificate,
             authority: authority.certificate().to_vec(),
             subject: name.subject.to_string(),
             at_unix_ms: now.0,
             until_unix_ms: name.until.0,
-            sealing_key: self.key_for(&name.subject),
+            sealing_key: sealing_keys.next().unwrap_or_default(),
+            more_sealing_keys: sealing_keys.collect(),
         })
     }
 
     /// A server opens what is sealed in the log; nobody else does.
-    fn key_for(&self, subject: &Subject) -> Vec<u8> {
+    fn keys_for(&self, state: &State, subject: &Subject) -> Result<Vec<Vec<u8>>, Status> {
         match subject {
-            Subject::Server(_) => self.sealer.for_another_server().to_vec(),
-            Subject::Agent(_) | Subject::Operator(_) => Vec::new(),
+            Subject::Server(_) => {
+                let keys = self.sealer.for_another_server(state.key_in_use());
+                let keys = keys.map_err(|e| Status::unavailable(e.to_string()))?;
+                Ok(keys.iter().map(|key| key.to_vec()).collect())
+            }
+            Subject::Agent(_) | Subject::Operator(_) => Ok(Vec::new()),
         }
     }
 

@@ -5,7 +5,7 @@
 use proto::id::{BlobDigest, ClusterId};
 use proto::identity::{CertificateName, Subject, server_name};
 use proto::peer::PrivateKey;
-use proto::revision::{Revision, Time, Wall};
+use proto::revision::Wall;
 use proto::spec::BlobKind;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -18,8 +18,9 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::seal::{SealError, Sealer};
-use crate::engine::model::{self, Blob};
+use super::seal::SealError;
+use super::sealer::Sealer;
+use crate::engine::model::{self, Content};
 use crate::raft::PeerIdentity;
 
 /// How long the authority itself holds, in days: 20 years. Its rotation is a matter for later.
@@ -77,21 +78,23 @@ impl Authority {
         let key = KeyPair::generate_for(&PKCS_ED25519)?;
         let certificate = own_params(cluster, now).self_signed(&key)?.der().to_vec();
         let label = label(&certificate);
-        let key = sealer.seal(BlobKind::Secret, &label, key.serialized_der())?;
+        let key = sealer.seal(None, BlobKind::Secret, &label, key.serialized_der())?;
         Ok(model::Authority { certificate, key })
     }
 
     /// The one in State.
     pub fn open(kept: &model::Authority, cluster: ClusterId, sealer: &Sealer) -> Result<Authority, AuthorityError> {
-        let digest = label(&kept.certificate);
-        let content = kept.key.clone();
-        let blob = Blob { digest, kind: BlobKind::Secret, content, put_at: Time(0), modified: Revision(0) };
-        let pkcs8 = sealer.unseal(&blob)?;
+        let pkcs8 = sealer.open_sealed(&label(&kept.certificate), &kept.key)?;
         let der = PrivateKeyDer::try_from(pkcs8.as_slice()).map_err(|e| AuthorityError::Tls(e.to_owned()))?;
         let key = KeyPair::from_der_and_sign_algo(&der, &PKCS_ED25519)?;
         // The dates are in its certificate; an issuer needs its name and key only.
         let issuer = Issuer::new(own_params(cluster, Wall(0)), key);
         Ok(Authority { certificate: kept.certificate.clone(), issuer, cluster })
+    }
+
+    /// The key of the one in State, sealed with another sealing key.
+    pub fn reseal(kept: &model::Authority, sealer: &Sealer, to: &str) -> Result<Content, SealError> {
+        sealer.reseal(&label(&kept.certificate), &kept.key, to)
     }
 
     /// Its certificate, DER.

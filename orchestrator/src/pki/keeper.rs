@@ -12,7 +12,8 @@ use tonic::Status;
 use zeroize::Zeroizing;
 
 use super::authority::{Authority, AuthorityError, server_config};
-use super::seal::Sealer;
+use super::seal::SealError;
+use super::sealer::Sealer;
 use crate::engine::Command;
 use crate::raft::{Clock, PeerIdentity, Peers, ProposeError, RaftHandle};
 
@@ -26,17 +27,26 @@ pub struct Founded(watch::Receiver<Option<Arc<Authority>>>);
 // === impl Founded ===
 
 impl Founded {
-    /// The one in State now, or the first there will be.
+    /// The one in State now, or the first there will be. `is_alone`: State is as new as it will be, and what does not open
+    /// never will; otherwise the other servers may tell a newer one, or give the key.
     pub fn follow(
         raft: RaftHandle,
         sealer: Arc<Sealer>,
         clock: Arc<dyn Clock>,
+        is_alone: bool,
         stop: CancellationToken,
     ) -> Result<Founded, AuthorityError> {
         let (sender, receiver) = watch::channel(None);
         let state = raft.state().borrow().clone();
-        if let (Some(kept), Some(cluster)) = (state.authority(), state.cluster()) {
-            sender.send_replace(Some(Arc::new(Authority::open(kept, cluster, &sealer)?)));
+        let opened = match (state.authority(), state.cluster()) {
+            (Some(kept), Some(cluster)) => match Authority::open(kept, cluster, &sealer) {
+                Err(AuthorityError::Seal(SealError::OtherKey { .. })) if !is_alone => None,
+                opened => Some(Arc::new(opened?)),
+            },
+            _ => None,
+        };
+        if opened.is_some() {
+            sender.send_replace(opened);
         } else {
             tokio::spawn(async move {
                 tokio::select! {
@@ -69,13 +79,22 @@ impl Founded {
 async fn authority(raft: &RaftHandle, sealer: &Sealer, clock: &dyn Clock) -> Result<Arc<Authority>, AuthorityError> {
     let mut states = raft.state();
     let mut leadership = raft.leadership();
+    let mut held = sealer.held();
+    let mut is_told = false;
     loop {
+        held.borrow_and_update();
         let state = states.borrow_and_update().clone();
         let leads = leadership.borrow_and_update().leading().is_some();
         if let (Some(kept), Some(cluster)) = (state.authority(), state.cluster()) {
-            return Ok(Arc::new(Authority::open(kept, cluster, sealer)?));
-        }
-        if let Some(cluster) = state.cluster().filter(|_| leads) {
+            match Authority::open(kept, cluster, sealer) {
+                Err(AuthorityError::Seal(error @ SealError::OtherKey { .. })) => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::warn!(%error, "the cluster's authority does not open here yet");
+                    }
+                }
+                opened => return opened.map(Arc::new),
+            }
+        } else if let Some(cluster) = state.cluster().filter(|_| leads) {
             let authority = Authority::found(cluster, clock.wall(), sealer)?;
             let command = Command::FoundAuthority { authority };
             if command.version() <= state.version() {
@@ -93,6 +112,7 @@ async fn authority(raft: &RaftHandle, sealer: &Sealer, clock: &dyn Clock) -> Res
         tokio::select! {
             changed = states.changed() => if changed.is_err() { break },
             changed = leadership.changed() => if changed.is_err() { break },
+            changed = held.changed() => if changed.is_err() { break },
         }
     }
     Err(AuthorityError::Tls("the log was closed".to_owned()))

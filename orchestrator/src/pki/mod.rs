@@ -5,5 +5,7 @@
 
 pub mod authority;
 pub mod keeper;
+pub mod ring;
 pub mod seal;
+pub mod sealer;
 pub mod shown;

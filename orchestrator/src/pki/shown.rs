@@ -33,7 +33,7 @@ pub fn read(leaf: &[u8]) -> Option<Shown> {
 mod tests {
     use super::*;
     use crate::pki::authority::Authority;
-    use crate::pki::seal::Sealer;
+    use crate::pki::sealer::Sealer;
     use proto::id::{ClusterId, NodeId};
     use proto::identity::Subject;
     use proto::peer::PrivateKey;

@@ -12,7 +12,7 @@ use openraft::BasicNode;
 use openraft::error::{CheckIsLeaderError, InitializeError, RaftError as CoreError};
 use proto::id::{RequestId, ServerId};
 use proto::limits::LOG_ENTRY_MAX_BYTES;
-use proto::revision::Time;
+use proto::revision::{Revision, Time};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -61,6 +61,7 @@ struct Inner {
     id: ServerId,
     raft: Raft,
     state: watch::Receiver<Arc<State>>,
+    saved: watch::Receiver<Revision>,
     leadership: watch::Receiver<Leadership>,
     proposals: mpsc::Sender<Proposal>,
     clock: Arc<dyn Clock>,
@@ -172,6 +173,7 @@ impl RaftHandle {
         };
         let Disk { id, store, snapshots, begin, closed } =
             on_disk.await.map_err(|e| RaftError::Fatal { cause: e.to_string() })??;
+        let saved = snapshots.saved();
         let machine = StateMachine::new(snapshots.clone(), begin, fault.clone());
         let state = machine.subscribe();
         let answers = Answers::none();
@@ -212,6 +214,7 @@ impl RaftHandle {
             id,
             raft,
             state,
+            saved,
             leadership,
             proposals,
             clock: options.clock,
@@ -359,6 +362,11 @@ impl RaftHandle {
     /// The newest applied State, and every later one: published once per applied batch, before outcomes are returned.
     pub fn state(&self) -> watch::Receiver<Arc<State>> {
         self.0.state.clone()
+    }
+
+    /// The newest State that is in a snapshot on disk: after a crash none is shown that is older.
+    pub fn saved(&self) -> watch::Receiver<Revision> {
+        self.0.saved.clone()
     }
 
     /// Whether this server leads.

@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use proto::revision::Revision;
 use tokio::sync::watch;
 
 use super::codec::{self, CodecError};
@@ -29,6 +30,7 @@ pub(super) struct Snapshots {
     dir: Arc<PathBuf>,
     kept: Arc<Mutex<Kept>>,
     reach: Arc<watch::Sender<u64>>,
+    saved: Arc<watch::Sender<Revision>>,
     guard: Option<Arc<Guard>>,
 }
 
@@ -53,11 +55,13 @@ impl Snapshots {
         files.sort_unstable();
         let newest = newest_usable(dir, &mut files, purged.map_or(0, |index| index + 1))?;
         let reach = files.last().map_or(0, |(next, _)| *next);
+        let saved = newest.as_ref().map_or(Revision(0), |record| record.state.revision());
         let kept = Kept { files, newest: newest.as_ref().map(SnapshotRecord::meta) };
         let snapshots = Snapshots {
             dir: Arc::new(dir.to_owned()),
             kept: Arc::new(Mutex::new(kept)),
             reach: Arc::new(watch::Sender::new(reach)),
+            saved: Arc::new(watch::Sender::new(saved)),
             guard: None,
         };
         Ok((snapshots, newest))
@@ -74,6 +78,11 @@ impl Snapshots {
         self.reach.subscribe()
     }
 
+    /// The newest State that is durable in a snapshot: this server does not begin with an older one.
+    pub(super) fn saved(&self) -> watch::Receiver<Revision> {
+        self.saved.subscribe()
+    }
+
     /// For each snapshot, oldest first, the first index that it does not cover.
     pub(super) fn next_indexes(&self) -> Vec<u64> {
         held(&self.kept).files.iter().map(|(next, _)| *next).collect()
@@ -82,7 +91,7 @@ impl Snapshots {
     /// Writes a snapshot, durably, and removes those that are no longer needed. Blocks.
     pub(super) fn write(&self, record: &SnapshotRecord) -> io::Result<SnapshotMeta> {
         let frame = codec::seal(record.state.version(), record).map_err(io::Error::other)?;
-        self.store(record.meta(), &frame)
+        self.store(record, &frame)
     }
 
     /// Checks a snapshot that another server sent and keeps it as our own. Blocks.
@@ -93,11 +102,12 @@ impl Snapshots {
             let text = format!("the snapshot sent is {}, announced was {meta}", record.meta());
             return Err(io::Error::other(text));
         }
-        self.store(record.meta(), &frame)?;
+        self.store(&record, &frame)?;
         Ok(record)
     }
 
-    fn store(&self, meta: SnapshotMeta, frame: &[u8]) -> io::Result<SnapshotMeta> {
+    fn store(&self, record: &SnapshotRecord, frame: &[u8]) -> io::Result<SnapshotMeta> {
+        let (meta, revision) = (record.meta(), record.state.revision());
         let file = name_parts(&meta);
         disk::write_whole(&self.dir, &file_name(file), frame)?;
         let mut kept = held(&self.kept);
@@ -114,6 +124,7 @@ impl Snapshots {
         }
         drop(kept);
         self.reach.send_if_modified(|reach| std::mem::replace(reach, file.0.max(*reach)) < file.0);
+        self.saved.send_if_modified(|saved| std::mem::replace(saved, revision.max(*saved)) < revision);
         Ok(meta)
     }
 

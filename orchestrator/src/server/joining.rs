@@ -2,7 +2,7 @@
 //!
 //! # Guarantees
 //! Its id and key are on disk before they are shown: an answer that was lost is asked for again with the same ones. The
-//! cluster's sealing key is written where it belongs, apart from the data, and nowhere else.
+//! cluster's sealing keys are written where they belong, apart from the data, and nowhere else.
 
 use getrandom::u64 as random;
 use proto::id::ServerId;
@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-use crate::pki::seal::{SealError, keep_given_key};
+use crate::pki::ring::keep_given;
+use crate::pki::seal::SealError;
 use crate::raft::PeerIdentity;
 
 /// The identity a server joined with.
@@ -90,7 +91,7 @@ pub(super) fn earlier(data_dir: &Path) -> Result<Option<Joined>, JoinError> {
 pub(super) async fn join(data_dir: &Path, seal_key: &Path, join: &Join) -> Result<Joined, JoinError> {
     let (id, key) = drawn(data_dir)?;
     let mut told = String::new();
-    let (kept, sealing_key) = loop {
+    let (kept, sealing_keys) = loop {
         match enrol_server(join.servers.clone(), &join.token, &key, &id.to_string()).await {
             Ok(enrolled) => break enrolled,
             Err(error) if error.may_pass() => {
@@ -103,7 +104,7 @@ pub(super) async fn join(data_dir: &Path, seal_key: &Path, join: &Join) -> Resul
             Err(error) => return Err(error.into()),
         }
     };
-    keep_given_key(seal_key, &sealing_key)?;
+    keep_given(seal_key, &sealing_keys)?;
     write(&data_dir.join(IDENTITY), &kept.write())?;
     let path = data_dir.join(JOINING);
     std::fs::remove_file(&path).map_err(|source| JoinError::File { verb: "remove", path, source })?;

@@ -5,12 +5,13 @@ use proto::v1;
 use proto::v1::servers_client::ServersClient;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status};
 
 use crate::access::Caller;
 use crate::engine::model::ServerInfo;
-use crate::engine::{Command, Outcome, SERVERS};
+use crate::engine::{Command, KEY_ROTATION, Outcome, SERVERS};
 use crate::raft::{Applied, Leadership, Peers, ProposeError, RaftHandle};
 
 /// Before it is said again.
@@ -19,6 +20,8 @@ const AGAIN: Duration = Duration::from_millis(300);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Longest text in it.
 const TEXT_MAX: usize = 256;
+/// Most keys in it.
+const KEYS_MAX: usize = 16;
 
 /// Takes what another server says of itself.
 pub(super) async fn take(
@@ -32,8 +35,11 @@ pub(super) async fn take(
         return Err(Status::permission_denied(format!("server {id} is not who says so")));
     }
     let texts = [&asked.hostname, &asked.peers, &asked.operators, &asked.program];
-    if texts.iter().any(|text| text.len() > TEXT_MAX) {
+    if texts.into_iter().chain(&asked.sealing_keys).any(|text| text.len() > TEXT_MAX) {
         return Err(Status::invalid_argument(format!("a text is longer than {TEXT_MAX} bytes")));
+    }
+    if asked.sealing_keys.len() > KEYS_MAX {
+        return Err(Status::invalid_argument(format!("more than {KEYS_MAX} keys")));
     }
     let info = ServerInfo {
         id,
@@ -42,6 +48,7 @@ pub(super) async fn take(
         operators: asked.operators,
         understands: asked.understands,
         program: asked.program,
+        sealing_keys: asked.sealing_keys,
     };
     match raft.propose(None, Command::PutServer { info }).await {
         Ok(Applied { outcome: Outcome::Rejected(why), .. }) => Err(Status::failed_precondition(why.to_string())),
@@ -52,11 +59,13 @@ pub(super) async fn take(
 }
 
 /// Sees to it that State has what this server says of itself, until stopped. `known`: servers to ask before one is known.
+/// `keys`: ids of the sealing keys that are on its disk.
 pub async fn announce(
     raft: RaftHandle,
     peers: Arc<Peers>,
-    info: ServerInfo,
+    mut info: ServerInfo,
     known: Vec<String>,
+    mut keys: watch::Receiver<Vec<String>>,
     stop: CancellationToken,
 ) {
     let mut states = raft.state();
@@ -64,6 +73,11 @@ pub async fn announce(
     let mut told = String::new();
     loop {
         let state = states.borrow_and_update().clone();
+        // An earlier version has no place for it.
+        info.sealing_keys = match state.version() >= KEY_ROTATION {
+            true => keys.borrow_and_update().clone(),
+            false => Vec::new(),
+        };
         let is_known = state.server(info.id).is_some_and(|server| server.info == info);
         let may_be_said = state.version() >= SERVERS || state.cluster().is_none();
         if !is_known && may_be_said {
@@ -87,6 +101,7 @@ pub async fn announce(
             () = stop.cancelled() => return,
             () = again => {}
             changed = states.changed(), if is_known || !may_be_said => if changed.is_err() { return },
+            changed = keys.changed() => if changed.is_err() { return },
         }
     }
 }
@@ -128,6 +143,7 @@ async fn ask(peers: &Peers, address: &str, info: &ServerInfo) -> Result<(), Stri
         operators: info.operators.clone(),
         understands: info.understands,
         program: info.program.clone(),
+        sealing_keys: info.sealing_keys.clone(),
     };
     match tokio::time::timeout(ANSWER_WITHIN, client.announce(request)).await {
         Ok(Ok(_)) => Ok(()),

@@ -1,4 +1,4 @@
-//! The servers' door: the log's messages of other servers, and what each says of itself.
+//! The servers' door: the log's messages of other servers, what each says of itself, and the sealing keys that one lacks.
 //!
 //! Never decides who is a member: `membership` does. Who may call is `access`'s.
 
@@ -7,8 +7,10 @@ mod announce;
 use proto::id::ServerId;
 use proto::v1;
 use proto::v1::servers_server::Servers;
+use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::pki::sealer::Sealer;
 use crate::raft::{PeerDoor, PeerError, RaftHandle};
 
 pub use announce::announce;
@@ -18,15 +20,16 @@ pub use announce::announce;
 pub struct ServersDoor {
     raft: RaftHandle,
     door: PeerDoor,
+    sealer: Arc<Sealer>,
 }
 
 // === impl ServersDoor ===
 
 impl ServersDoor {
-    /// Before this server's log.
-    pub fn new(raft: RaftHandle) -> ServersDoor {
+    /// Before this server's log and keys.
+    pub fn new(raft: RaftHandle, sealer: Arc<Sealer>) -> ServersDoor {
         let door = raft.door();
-        ServersDoor { raft, door }
+        ServersDoor { raft, door, sealer }
     }
 }
 
@@ -71,5 +74,15 @@ impl Servers for ServersDoor {
 
     async fn announce(&self, request: Request<v1::AnnounceRequest>) -> Result<Response<v1::AnnounceResponse>, Status> {
         announce::take(&self.raft, request).await.map(Response::new)
+    }
+
+    async fn fetch_sealing_key(
+        &self,
+        request: Request<v1::FetchSealingKeyRequest>,
+    ) -> Result<Response<v1::FetchSealingKeyResponse>, Status> {
+        // A server was given the keys of its day when it joined: it is no more than it would be given now.
+        let found = self.sealer.key(&request.get_ref().id);
+        let key = found.ok_or_else(|| Status::not_found("this server does not have that sealing key"))?;
+        Ok(Response::new(v1::FetchSealingKeyResponse { key: key.bytes().to_vec() }))
     }
 }

@@ -67,13 +67,13 @@ pub async fn enrol(servers: Vec<String>, token: &JoinToken, key: &PrivateKey, no
     enrolled(servers, token, key, node).await.map(|(kept, _)| kept)
 }
 
-/// The same for a server, under the id that it drew: with the key that opens what is sealed in the log.
+/// The same for a server, under the id that it drew: with the keys that open what is sealed in the log, the one in use first.
 pub async fn enrol_server(
     servers: Vec<String>,
     token: &JoinToken,
     key: &PrivateKey,
     id: &str,
-) -> Result<(Kept, Zeroizing<Vec<u8>>), EnrolError> {
+) -> Result<(Kept, Vec<Zeroizing<Vec<u8>>>), EnrolError> {
     enrolled(servers, token, key, id).await
 }
 
@@ -82,7 +82,7 @@ async fn enrolled(
     token: &JoinToken,
     key: &PrivateKey,
     node: &str,
-) -> Result<(Kept, Zeroizing<Vec<u8>>), EnrolError> {
+) -> Result<(Kept, Vec<Zeroizing<Vec<u8>>>), EnrolError> {
     let remote = Arc::new(Remote::new(servers.clone(), token.cluster, Trust::Pin(token.pin), None));
     let kind = token.kind.as_str();
     let asked = v1::EnrolRequest {
@@ -95,13 +95,16 @@ async fn enrolled(
     };
     let began = now_ms();
     let mut answer = within(&remote, client(&remote).enrol(asked)).await?;
-    let sealing_key = Zeroizing::new(std::mem::take(&mut answer.sealing_key));
+    let first = std::mem::take(&mut answer.sealing_key);
+    let others = std::mem::take(&mut answer.more_sealing_keys);
+    let sealing_keys: Vec<Zeroizing<Vec<u8>>> =
+        std::iter::once(first).chain(others).filter(|key| !key.is_empty()).map(Zeroizing::new).collect();
     let pinned: [u8; 32] = Sha256::digest(&answer.authority).into();
     if pinned != token.pin {
         return Err(EnrolError::Answer("it names another authority than the token does".to_owned()));
     }
     let issued = issued(answer, token.cluster, token.id, began)?;
-    Ok((Kept::new(servers, key, &issued), sealing_key))
+    Ok((Kept::new(servers, key, &issued), sealing_keys))
 }
 
 /// A new certificate for a kept identity.

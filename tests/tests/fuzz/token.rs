@@ -4,7 +4,7 @@
 //! name reads back. Made with real keys and a real authority.
 
 use orchestrator::pki::authority::Authority;
-use orchestrator::pki::seal::Sealer;
+use orchestrator::pki::sealer::Sealer;
 use orchestrator::pki::shown;
 use proto::id::{ClusterId, NodeId, ServerId};
 use proto::identity::{CertificateName, Subject};

@@ -44,6 +44,18 @@ pub enum Content {
     },
 }
 
+// === impl Content ===
+
+impl Content {
+    /// Id of the key it is sealed with; `None`: it is in the clear.
+    pub fn key_id(&self) -> Option<&str> {
+        match self {
+            Content::Plain { .. } => None,
+            Content::Sealed { key_id, .. } => Some(key_id),
+        }
+    }
+}
+
 impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

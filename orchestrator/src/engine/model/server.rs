@@ -4,6 +4,8 @@ use proto::id::ServerId;
 use proto::revision::{Revision, Wall};
 use serde::{Deserialize, Serialize};
 
+use super::is_default;
+
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +22,9 @@ pub struct ServerInfo {
     pub understands: u32,
     /// The version of its program.
     pub program: String,
+    /// Ids of the sealing keys that it has on disk. Since version 7; before, nobody says so.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sealing_keys: Vec<String>,
 }
 
 /// A server that is or will be a member.

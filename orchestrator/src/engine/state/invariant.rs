@@ -21,6 +21,7 @@ pub fn violations(state: &State) -> Vec<String> {
     histories_are_bounded(state, &mut found);
     nothing_is_from_the_future(state, &mut found);
     rollouts_are_sound(state, &mut found);
+    what_is_sealed_opens(state, &mut found);
     found.extend(state.audit.violations());
     found
 }
@@ -135,6 +136,24 @@ fn nothing_is_from_the_future(state: &State, found: &mut Vec<String>) {
     ];
     if newest.into_iter().flatten().any(|modified| modified > state.revision()) {
         found.push("an object was modified after the present revision".to_owned());
+    }
+}
+
+/// As far as ids tell: nothing is sealed with a key that the servers were told to forget.
+fn what_is_sealed_opens(state: &State, found: &mut Vec<String>) {
+    for key in &state.sealing.retired {
+        if let Some(part) = state.sealed_with(key).next() {
+            found.push(format!("{part:?} is sealed with key {key}, which is retired"));
+        }
+    }
+    let digest_key = state.sealing.digest_key.as_ref().and_then(|sealed| sealed.key_id());
+    if digest_key.is_some() && digest_key != state.key_in_use() {
+        found.push("the digest key is not sealed with the key in use".to_owned());
+    }
+    if let Some(rotation) = &state.sealing.rotation
+        && (state.sealing.is_retired(&rotation.from) || state.sealing.is_retired(&rotation.to))
+    {
+        found.push(format!("a key of the rotation to {} is retired", rotation.to));
     }
 }
 

@@ -7,6 +7,7 @@ pub mod apply;
 mod audit;
 mod clients;
 pub mod invariant;
+mod sealing;
 mod stored;
 
 use imbl::{OrdMap, OrdSet, Vector};
@@ -19,13 +20,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::model::{
-    Authority, Blob, Event, Identity, Node, Project, Ranges, Server, Service, Task, Token, Usage, Volume, VolumeKey,
+    Authority, Blob, Event, Identity, Node, Project, Ranges, Sealing, Server, Service, Task, Token, Usage, Volume,
+    VolumeKey,
 };
 pub use audit::{Audit, AuditLoss};
 use clients::Clients;
 
 /// The newest version of State that this program understands.
-pub const STATE_VERSION: u32 = 6;
+pub const STATE_VERSION: u32 = 7;
 /// The version of a State before its first command. The leader raises it: the log says from where on.
 const FIRST_VERSION: u32 = 1;
 /// The version that knows rollouts.
@@ -38,6 +40,8 @@ const OWN_CHECKS: u32 = 5;
 pub const AUDITS: u32 = 5;
 /// The version that knows servers.
 pub const SERVERS: u32 = 6;
+/// The version whose sealing key can be replaced.
+pub const KEY_ROTATION: u32 = 7;
 
 /// Everything that is true, as of one revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +73,7 @@ pub struct State {
     pardoned: OrdSet<NodeId>,
     audit: Audit,
     servers: OrdMap<ServerId, Arc<Server>>,
+    sealing: Arc<Sealing>,
     // Indexes, derived from the tables above.
     by_service: OrdMap<(ServiceKey, Slot, TaskId), ()>,
     by_node: OrdMap<(NodeId, TaskId), ()>,
@@ -106,6 +111,7 @@ impl State {
             pardoned: OrdSet::new(),
             audit: Audit::default(),
             servers: OrdMap::new(),
+            sealing: Arc::default(),
             by_service: OrdMap::new(),
             by_node: OrdMap::new(),
             by_address: OrdMap::new(),

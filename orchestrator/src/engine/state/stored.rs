@@ -12,8 +12,8 @@ use super::State;
 use super::audit::Audit;
 use super::clients::Clients;
 use crate::engine::model::{
-    Authority, Blob, Event, Identity, Node, Project, Ranges, Server, Service, Task, Token, Usage, Volume, VolumeKey,
-    is_default,
+    Authority, Blob, Event, Identity, Node, Project, Ranges, Sealing, Server, Service, Task, Token, Usage, Volume,
+    VolumeKey, is_default,
 };
 
 /// The tables.
@@ -54,6 +54,9 @@ pub(super) struct StoredState {
     // Since version 6.
     #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
     servers: OrdMap<ServerId, Arc<Server>>,
+    // Since version 7.
+    #[serde(default, skip_serializing_if = "is_default")]
+    sealing: Arc<Sealing>,
 }
 
 /// A State without events is written as it was before they were counted.
@@ -88,6 +91,7 @@ impl From<State> for StoredState {
             pardoned: s.pardoned,
             audit: s.audit,
             servers: s.servers,
+            sealing: s.sealing,
         }
     }
 }
@@ -131,6 +135,7 @@ impl From<StoredState> for State {
             pardoned: s.pardoned,
             audit: s.audit,
             servers: s.servers,
+            sealing: s.sealing,
             by_service,
             by_node,
             by_address,

@@ -133,6 +133,22 @@ fn fixtures() -> Vec<Fixture> {
         assert!(!matches!(outcome, crate::engine::Outcome::Rejected(_)), "{outcome:?}");
     }
     assert_eq!(several.servers().count(), 1, "the fixture has what it is for");
+    // One that is half done, and one that is over.
+    let mut rotating = State::empty();
+    let mut said = sample::history_before_a_rotation();
+    said.extend(sample::commands_of_version_7().into_iter().map(|(_, command)| command));
+    let (end, half) = (said.split_off(said.len() - 2), said);
+    let say = |state: &mut State, command| {
+        let outcome = apply(state, &Stamped { at: Time(1_000), wall: Wall(2_000), request: None, by: None, command });
+        assert!(matches!(outcome, crate::engine::Outcome::Done { changed: true, .. }), "{outcome:?}");
+    };
+    half.into_iter().for_each(|command| say(&mut rotating, command));
+    let mut rotated = rotating.clone();
+    end.into_iter().for_each(|command| say(&mut rotated, command));
+    assert!(
+        rotating.sealing().rotation.is_some() && rotated.sealing().retired.len() == 1,
+        "both are what they are for"
+    );
     let batch = Batch {
         version: 1,
         at: Time(1_000),
@@ -151,6 +167,8 @@ fn fixtures() -> Vec<Fixture> {
         snapshot("global-4", global),
         snapshot("audited-5", audited),
         snapshot("several-6", several),
+        snapshot("rotating-7", rotating),
+        snapshot("rotated-7", rotated),
     ];
     let commands = sample::every_command()
         .into_iter()
@@ -158,7 +176,8 @@ fn fixtures() -> Vec<Fixture> {
         .chain(sample::commands_of_version_3())
         .chain(sample::commands_of_version_4());
     all.extend(commands.map(|(name, c)| command(name, c)));
-    for (name, c) in sample::commands_of_version_5().into_iter().chain(sample::commands_of_version_6()) {
+    let newer = sample::commands_of_version_5().into_iter().chain(sample::commands_of_version_6());
+    for (name, c) in newer.chain(sample::commands_of_version_7()) {
         all.push(command(name, c));
     }
     let (_, scale) = sample::every_command().swap_remove(6);

@@ -13,7 +13,9 @@ use proto::spec::{BlobKind, ContainerSpec, ProjectSpec, ServiceMode, ServiceSpec
 use proto::task_state::{Health, Phase, TaskStatus};
 
 use crate::engine::command::Enrolling;
-use crate::engine::model::{Asker, AuditNote, Authority, Content, Grant, Ranges, ServerInfo, Token, VolumeKey};
+use crate::engine::model::{
+    Asker, AuditNote, Authority, Content, Grant, Ranges, SealedPart, ServerInfo, Token, VolumeKey,
+};
 use crate::engine::plan::{Change, Plan, Planned, Requires};
 use crate::engine::{Command, Outcome, Reason, State, Steer};
 
@@ -142,6 +144,7 @@ pub(super) fn commands_of_version_6() -> Vec<(&'static str, Command)> {
         operators: "10.0.0.2:7420".to_owned(),
         understands: 6,
         program: "0.1.0".to_owned(),
+        sealing_keys: Vec::new(),
     };
     vec![
         ("raise-version-6", Command::RaiseVersion { to: 6 }),
@@ -150,6 +153,45 @@ pub(super) fn commands_of_version_6() -> Vec<(&'static str, Command)> {
         ("put-server-6", Command::PutServer { info }),
         ("promote-server-6", Command::PromoteServer { id: ServerId(0x5e) }),
         ("remove-server-6", Command::RemoveServer { id: ServerId(0x5e) }),
+    ]
+}
+
+/// What State version 7 brought, under the names of its fixtures; applied in this order, each changes something.
+pub(super) fn commands_of_version_7() -> Vec<(&'static str, Command)> {
+    let info = ServerInfo {
+        id: ServerId(0x5e),
+        hostname: "host1".to_owned(),
+        peers: "10.0.0.1:7421".to_owned(),
+        operators: "10.0.0.1:7420".to_owned(),
+        understands: 7,
+        program: "0.1.0".to_owned(),
+        sealing_keys: vec![OLD_KEY.to_owned(), NEW_KEY.to_owned()],
+    };
+    let (to, from) = (NEW_KEY.to_owned(), OLD_KEY.to_owned());
+    let content = || Content::Sealed { key_id: NEW_KEY.to_owned(), nonce: vec![8; 24], bytes: vec![3, 2, 1] };
+    let reseal = |part| Command::Reseal { part, from: from.clone(), content: content() };
+    vec![
+        ("raise-version-7", Command::RaiseVersion { to: 7 }),
+        ("begin-key-rotation-7", Command::BeginKeyRotation { to: to.clone() }),
+        ("put-server-7", Command::PutServer { info }),
+        ("use-new-key-7", Command::UseNewKey { to: to.clone(), digest_key: content() }),
+        ("reseal-authority-7", reseal(SealedPart::Authority)),
+        ("reseal-blob-7", reseal(SealedPart::Blob(digest(8)))),
+        ("finish-key-rotation-7", Command::FinishKeyRotation { to }),
+    ]
+}
+
+/// Ids of sealing keys: what `sealed` is sealed with, and the one that takes its place.
+const OLD_KEY: &str = "0123456789abcdef";
+const NEW_KEY: &str = "fedcba9876543210";
+
+/// A secret and an authority that are sealed with the key that goes.
+pub(super) fn history_before_a_rotation() -> Vec<Command> {
+    vec![
+        Command::Bootstrap { cluster: ClusterId(7), ranges: ranges() },
+        Command::RaiseVersion { to: 6 },
+        Command::FoundAuthority { authority: Authority { certificate: vec![1, 2, 3], key: sealed() } },
+        Command::PutBlob { digest: digest(8), kind: BlobKind::Secret, content: sealed() },
     ]
 }
 
@@ -280,7 +322,7 @@ fn ranges() -> Ranges {
 }
 
 fn sealed() -> Content {
-    Content::Sealed { key_id: "0123456789abcdef".to_owned(), nonce: vec![9; 24], bytes: vec![1, 2, 3] }
+    Content::Sealed { key_id: OLD_KEY.to_owned(), nonce: vec![9; 24], bytes: vec![1, 2, 3] }
 }
 
 fn project() -> ProjectSpec {

@@ -113,7 +113,11 @@ fn what(command: &Command) -> Option<What> {
         Command::NoteAccess { note } => about(&note.call, &note.project, note.object.clone(), note.detail.clone()),
         Command::PromoteServer { id } => about("PromoteServer", "", format!("server/{id}"), String::new()),
         Command::RemoveServer { id } => about("RemoveServer", "", format!("server/{id}"), String::new()),
-        Command::Bootstrap { .. }
+        Command::BeginKeyRotation { to } => about("RotateSealingKey", "", format!("sealing-key/{to}"), String::new()),
+        Command::UseNewKey { .. }
+        | Command::Reseal { .. }
+        | Command::FinishKeyRotation { .. }
+        | Command::Bootstrap { .. }
         | Command::PutServer { .. }
         | Command::RaiseVersion { .. }
         | Command::RegisterNode { .. }

@@ -11,6 +11,9 @@ mod node;
 mod plan;
 mod project;
 mod rollout;
+mod sealing;
+#[cfg(test)]
+mod sealing_tests;
 mod server;
 mod status;
 mod version;
@@ -21,7 +24,7 @@ pub(crate) use status::exit_words;
 use super::clients::Recall;
 use super::{AUDITS, State};
 use crate::engine::command::{Command, Stamped};
-use crate::engine::model::Blob;
+use crate::engine::model::{Blob, Content};
 use crate::engine::outcome::{Outcome, Rejection};
 use std::sync::Arc;
 
@@ -68,6 +71,10 @@ fn dispatch(state: &mut State, command: &Command) -> Outcome {
             state.ranges = Some(*ranges);
             done(state, true)
         }
+        // Sealed before the key was replaced, and come late: nobody could open it any more.
+        Command::PutBlob { content: Content::Sealed { key_id, .. }, .. } if state.sealing.is_retired(key_id) => {
+            Outcome::Rejected(Rejection::KeyRetired(key_id.clone()))
+        }
         Command::PutBlob { digest, kind, content } => {
             let blob = Blob {
                 digest: digest.clone(),
@@ -99,6 +106,10 @@ fn dispatch(state: &mut State, command: &Command) -> Outcome {
         Command::PutServer { info } => server::put(state, info),
         Command::PromoteServer { id } => server::promote(state, *id),
         Command::RemoveServer { id } => server::remove(state, *id),
+        Command::BeginKeyRotation { to } => sealing::begin(state, to),
+        Command::UseNewKey { to, digest_key } => sealing::use_new(state, to, digest_key),
+        Command::Reseal { part, from, content } => sealing::reseal(state, part, from, content),
+        Command::FinishKeyRotation { to } => sealing::finish(state, to),
     }
 }
 

@@ -6,7 +6,7 @@ use proto::id::ServerId;
 use proto::identity::Subject;
 use std::sync::Arc;
 
-use super::{State, done};
+use super::{State, done, sealing};
 use crate::engine::model::{Server, ServerInfo};
 use crate::engine::outcome::{Outcome, Rejection};
 
@@ -44,6 +44,7 @@ pub(super) fn remove(state: &mut State, id: ServerId) -> Outcome {
     if known.is_none() && identity.is_none() {
         return Outcome::Rejected(Rejection::NoServer(id));
     }
+    sealing::server_removed(state);
     let name = known.map_or_else(|| id.to_string(), |server| server.info.hostname.clone());
     state.record(format!("server/{id}"), "server-removed", format!("server {name} was removed"));
     done(state, true)
