@@ -23,7 +23,7 @@ lint: ## format and lints, as strict as CI
 fmt: ## format the code
 	cargo fmt --all
 
-bench: ## measure, each figure beside what it is judged by; PARTS="engine log doors restart replicas names idle"
+bench: ## measure, each figure beside what it is judged by; PARTS="engine log doors writes restart replicas names idle"
 	@packaging/bench $(PARTS)
 
 leftovers-before: ## note the state of this machine
@@ -46,8 +46,8 @@ upgrade-check: ## does today's build take over from an earlier one without resta
 rotation: ## certificates of a minute replaced for MINUTES (60) under calls of every kind, none of which may fail
 	@packaging/rotation
 
-failover: ## the leader of three servers is killed, paused and cut off; FAULTS=100 times in all; needs root
-	WHERRY_FAULTS=$(or $(FAULTS),100) cargo test --workspace --test servers_lab -- --nocapture
+failover: ## the leader of three servers is killed, paused and cut off, FAULTS=100 times in all, and more; needs root
+	@packaging/failover
 
 power-cuts: ## servers lose their power CUTS=200 times under a writer, and are killed while they open; needs root and /dev/fuse
 	WHERRY_CUTS=$(or $(CUTS),200) cargo test --workspace --test power_cuts -- --nocapture

@@ -122,6 +122,7 @@ pub async fn establish(
         None => first(join, ledger, node, stop).await?,
     };
     let remote = kept.remote().map_err(unusable)?;
+    remote.learn(ledger.servers()?);
     Ok(Known { kept, remote, join: join.clone(), node, ledger: Arc::clone(ledger) })
 }
 
@@ -244,7 +245,7 @@ impl Known {
         let dir = self.ledger.dir().to_owned();
         let unusable = |cause| IdentityError::Kept { dir, cause };
         let renewed = match self.fresh_token() {
-            Some(token) => enrolled(self.kept.servers.clone(), &token, &self.ledger, self.node).await?,
+            Some(token) => enrolled(self.remote.addresses(), &token, &self.ledger, self.node).await?,
             None => {
                 let renewed = renew(&self.kept, &self.remote).await?;
                 self.ledger.keep_identity(&renewed.write())?;

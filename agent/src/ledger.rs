@@ -190,6 +190,17 @@ impl Ledger {
         self.replace("identity.json", bytes)
     }
 
+    /// Where the cluster said that its servers are.
+    pub fn servers(&self) -> Result<Vec<String>, LedgerError> {
+        let text = String::from_utf8(self.bytes("servers")?.unwrap_or_default()).unwrap_or_default();
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Keeps that.
+    pub fn keep_servers(&self, servers: &[String]) -> Result<(), LedgerError> {
+        self.replace("servers", format!("{}\n", servers.join("\n")).as_bytes())
+    }
+
     fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, LedgerError> {
         let path = self.dir.join(name);
         match fs::read(&path) {

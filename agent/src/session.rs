@@ -13,7 +13,7 @@ use proto::assignment::AssignmentSet;
 use proto::endpoint::EndpointTable;
 use proto::hello::{HelloProblem, accept, hello};
 use proto::id::{BlobDigest, NodeId};
-use proto::limits::HEARTBEAT_MS;
+use proto::limits::{HEARTBEAT_MS, SERVERS_KNOWN_MAX};
 use proto::node::NodeConditions;
 use proto::peer::{Remote, explain_status};
 use proto::revision::{Epoch, Time};
@@ -261,6 +261,21 @@ impl Session {
         }
     }
 
+    /// Remembers where the cluster's servers are: those that were named may all be gone one day.
+    async fn learn(&self, mut servers: Vec<String>) {
+        servers.retain(|address| is_address(address));
+        servers.truncate(SERVERS_KNOWN_MAX);
+        let Link::Remote(remote) = &self.link else { return };
+        if !remote.learn(servers.clone()) {
+            return;
+        }
+        let ledger = Arc::clone(&self.ledger);
+        let written = tokio::task::spawn_blocking(move || ledger.keep_servers(&servers)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "where the servers are cannot be kept: known until this agent ends");
+        }
+    }
+
     /// Takes a set in, once it is on disk. Returns whether it was taken.
     async fn accept_set(&self, set: AssignmentSet) -> bool {
         let current = self.accepted.borrow().clone();
@@ -327,6 +342,14 @@ struct Connection<'a> {
     begun: Instant,
     pace: Pace,
     engine_told: Option<EngineInfo>,
+}
+
+/// `HOST:PORT` and nothing else.
+fn is_address(text: &str) -> bool {
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    text.len() <= 260
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+        && text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && is_port(port))
 }
 
 impl<'a> Connection<'a> {
@@ -437,6 +460,7 @@ impl<'a> Connection<'a> {
             }
             Some(Message::OpenLog(open)) => self.session.logs.open(open, &self.session.view.borrow().containers),
             Some(Message::CloseLog(close)) => self.session.logs.close(close.stream),
+            Some(Message::Servers(known)) => self.session.learn(known.addresses).await,
             Some(Message::Heartbeat(_) | Message::Welcome(_)) | None => {}
         }
         true

@@ -396,6 +396,9 @@ pub struct GetArgs {
     /// Show it again whenever it changes
     #[arg(long, short)]
     pub watch: bool,
+    /// As the server that is asked knows it, be it old: also when no server leads
+    #[arg(long, conflicts_with = "watch")]
+    pub stale: bool,
     /// Of events and audit: only of this last span of time, such as 5m
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub since: Option<Duration>,
@@ -439,6 +442,9 @@ pub struct PsArgs {
     /// Show it again whenever it changes
     #[arg(long, short)]
     pub watch: bool,
+    /// As the server that is asked knows it, be it old: also when no server leads
+    #[arg(long, conflicts_with = "watch")]
+    pub stale: bool,
 }
 
 /// `ctl describe`.
@@ -1074,6 +1080,7 @@ EXAMPLES
   ctl get svc web -o wide
   ctl get tasks -p shop -o json
   ctl get events --watch
+  ctl get servers --stale      also when no server leads: what this one knows
   ctl get audit --since 1d     who changed what, who got which secret, what was
                                refused; admins only
   ctl get audit alice -p shop -o json";

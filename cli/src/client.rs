@@ -284,6 +284,16 @@ impl Client {
         self.read("reading the cluster's state", request, async |mut c, r| c.get_snapshot(r).await).await
     }
 
+    /// The same as the server that is asked knows it, be it old.
+    pub async fn stale_snapshot(&self) -> Result<v1::Snapshot, CallError> {
+        let request = v1::GetSnapshotRequest::default();
+        self.read("reading what a server knows", request, async |mut c, mut r| {
+            r.metadata_mut().insert(proto::STALE, tonic::metadata::MetadataValue::from_static("1"));
+            c.get_snapshot(r).await
+        })
+        .await
+    }
+
     /// Snapshots as they change.
     pub async fn watch(&self, project: &str, events: u32) -> Result<Incoming<v1::Snapshot>, CallError> {
         let request = v1::GetSnapshotRequest { project: project.to_owned(), events };

@@ -9,6 +9,7 @@ pub mod forward;
 pub mod leader;
 pub mod listener;
 pub mod membership;
+mod metrics;
 pub mod pki;
 pub mod program;
 pub mod raft;

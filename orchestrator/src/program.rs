@@ -60,6 +60,9 @@ struct Arguments {
     /// Container range of a new cluster, such as 10.210.0.0/16
     #[arg(long, value_name = "CIDR")]
     range: Option<Cidr>,
+    /// Write figures of this server to this file every ten seconds, for Prometheus' node exporter
+    #[arg(long, value_name = "PATH", env = "WHERRY_METRICS_FILE")]
+    metrics_file: Option<PathBuf>,
     /// Let other hosts in on this address: operators on port 7420, agents on 7421, with TLS and certificates only
     #[arg(long, value_name = "IP", env = "WHERRY_LISTEN")]
     listen: Option<IpAddr>,
@@ -142,11 +145,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let mut terminate = signal(SignalKind::terminate())?;
     // One that waits for a cluster to let it in can be ended too.
-    let server = tokio::select! {
+    let mut server = tokio::select! {
         started = start(config) => started?,
         _ = terminate.recv() => return Ok(()),
         interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
     };
+    if let Some(file) = arguments.metrics_file {
+        server.write_metrics(file);
+    }
     sd_notify::notify(&[NotifyState::Ready])?;
     tokio::select! {
         error = server.lost() => return Err(error.into()),

@@ -21,6 +21,7 @@ use crate::enrolment::Desk;
 use crate::forward::Forward;
 use crate::leader;
 use crate::membership;
+use crate::metrics;
 use crate::pki::authority::AuthorityError;
 use crate::pki::keeper::{self, Founded};
 use crate::pki::seal::SealError;
@@ -287,6 +288,11 @@ fn info(id: ServerId, [operators, peers]: [String; 2]) -> ServerInfo {
 // === impl RunningServer ===
 
 impl RunningServer {
+    /// Writes figures of this server to a file from now on.
+    pub fn write_metrics(&mut self, file: PathBuf) {
+        self.tasks.push(tokio::spawn(metrics::keep(self.raft.clone(), file, self.stop.clone())));
+    }
+
     /// Resolves when the log is lost: the process must end, because it can acknowledge nothing any more.
     pub async fn lost(&self) -> RaftError {
         self.raft.lost().await

@@ -23,6 +23,9 @@ pub mod spec;
 pub mod task_state;
 mod unshown;
 
+/// Metadata of a reading call that any server answers from what it knows itself, be it old. Of `Control.GetSnapshot`.
+pub const STALE: &str = "wherry-stale";
+
 /// The wire, generated. Its documentation is in the `.proto` files.
 #[allow(missing_debug_implementations, clippy::all)]
 pub mod v1 {

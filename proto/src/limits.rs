@@ -69,5 +69,8 @@ pub const UPDATE_MONITOR_DEFAULT_MS: u64 = 5_000;
 /// A started task of an update must be ready within so long, in milliseconds; `start_period` is added.
 pub const UPDATE_DEADLINE_DEFAULT_MS: u64 = 120_000;
 
+/// Most servers of a cluster that an agent remembers.
+pub const SERVERS_KNOWN_MAX: usize = 32;
+
 /// Longest text of a join token with what stands around it, in bytes: what is longer is another file.
 pub const JOIN_TOKEN_MAX_BYTES: usize = 4 * 1024;

@@ -26,6 +26,7 @@ pub struct Lab {
     dir: tempfile::TempDir,
     name: String,
     servers: Vec<Option<Child>>,
+    programs: Vec<PathBuf>,
     channels: Vec<Channel>,
 }
 
@@ -34,8 +35,11 @@ fn ip(words: &[&str]) {
     assert!(output.status.success(), "ip {words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The program beside this one.
-fn orchestrator() -> PathBuf {
+/// The program under test: WHERRY_ORCHESTRATOR, else the one beside this program.
+pub fn orchestrator() -> PathBuf {
+    if let Some(named) = std::env::var_os("WHERRY_ORCHESTRATOR") {
+        return named.into();
+    }
     let own = std::env::current_exe().expect("a program");
     let dir = own.ancestors().find(|dir| dir.join("orchestrator").is_file());
     dir.expect("`cargo build --workspace` made the programs").join("orchestrator")
@@ -46,18 +50,29 @@ fn orchestrator() -> PathBuf {
 impl Lab {
     /// So many servers that vote.
     pub async fn of(count: usize) -> Lab {
-        Lab::new(count, false).await
+        Lab::below(&std::env::temp_dir(), count).await
+    }
+
+    /// The same, with their data below this directory.
+    pub async fn below(dir: &Path, count: usize) -> Lab {
+        Lab::new(dir, orchestrator(), count, false).await
+    }
+
+    /// The same, by another program.
+    pub async fn by(program: PathBuf, count: usize) -> Lab {
+        Lab::new(&std::env::temp_dir(), program, count, false).await
     }
 
     /// The same, each with a disk of its own that can fail.
     pub async fn on_disks(count: usize) -> Lab {
-        Lab::new(count, true).await
+        Lab::new(&std::env::temp_dir(), orchestrator(), count, true).await
     }
 
-    async fn new(count: usize, has_disks: bool) -> Lab {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+    async fn new(below: &Path, program: PathBuf, count: usize, has_disks: bool) -> Lab {
+        let dir = tempfile::tempdir_in(below).expect("a temporary directory");
         let name = format!("wl{}x{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
-        let mut lab = Lab { disks: Vec::new(), dir, name, servers: Vec::new(), channels: Vec::new() };
+        let programs = vec![program; count];
+        let mut lab = Lab { disks: Vec::new(), dir, name, servers: Vec::new(), programs, channels: Vec::new() };
         ip(&["netns", "add", &lab.bridge()]);
         ip(&["-n", &lab.bridge(), "link", "add", "name", "hub", "type", "bridge"]);
         ip(&["-n", &lab.bridge(), "link", "set", "hub", "up"]);
@@ -146,7 +161,7 @@ impl Lab {
         std::fs::create_dir_all(&home).expect("a directory");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(home.join("log")).expect("a log");
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.host(at))).arg(orchestrator());
+        command.arg(format!("--net=/run/netns/{}", self.host(at))).arg(&self.programs[at]);
         command.arg("--data-dir").arg(self.data_dir(at)).arg("--run-dir").arg(home.join("run"));
         command.arg("--seal-key").arg(self.seal_key(at)).args(["--listen", &Lab::address(at)]);
         if at == 0 {
@@ -161,6 +176,11 @@ impl Lab {
         }
         let child = command.env("WHERRY_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         self.servers[at] = Some(child.expect("nsenter is installed"));
+    }
+
+    /// By which program one starts from now on.
+    pub fn set_program(&mut self, at: usize, program: PathBuf) {
+        self.programs[at] = program;
     }
 
     /// Whether the door of one is open.
@@ -215,12 +235,31 @@ impl Lab {
         ControlClient::new(self.channels[at].clone())
     }
 
+    /// The same by a connection of its own.
+    pub fn connection(&self, at: usize) -> ControlClient<Channel> {
+        ControlClient::new(Link::Unix(self.socket(at)).channel())
+    }
+
+    /// The processes that run.
+    pub fn pids(&self) -> Vec<u32> {
+        self.servers.iter().flatten().map(Child::id).collect()
+    }
+
     /// The servers, asked of one.
     pub async fn servers_seen(&self, at: usize) -> Option<Vec<v1::Server>> {
         let mut control = self.control(at);
         let asked = control.get_snapshot(v1::GetSnapshotRequest::default());
         let answer = tokio::time::timeout(Duration::from_secs(3), asked).await.ok()?.ok()?;
         Some(answer.into_inner().servers)
+    }
+
+    /// What one knows itself, be it old.
+    pub async fn stale(&self, at: usize) -> Option<v1::Snapshot> {
+        let mut asked = tonic::Request::new(v1::GetSnapshotRequest::default());
+        asked.metadata_mut().insert(proto::STALE, tonic::metadata::MetadataValue::from_static("1"));
+        let mut control = self.control(at);
+        let answer = tokio::time::timeout(Duration::from_secs(3), control.get_snapshot(asked)).await.ok()?.ok()?;
+        Some(answer.into_inner())
     }
 
     /// The one that leads, once all of these say the same and all that vote are there.

@@ -3,7 +3,7 @@
 //! Each write makes a release of its own, so that one which is lost shows: the next one is given its number again.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use tonic::transport::Channel;
 
 use crate::site::{now_ms, shop, until};
 
+static WRITERS: AtomicU32 = AtomicU32::new(0);
 /// Longest wait for one server's answer, before the next one is asked.
 const ANSWER: Duration = Duration::from_millis(500);
 
@@ -107,7 +108,7 @@ async fn write_on(
     told: Arc<Mutex<Vec<Acknowledged>>>,
     stop: Arc<AtomicBool>,
 ) {
-    let client = RequestId::client(now_ms(), 7);
+    let client = RequestId::client(now_ms(), WRITERS.fetch_add(1, Ordering::Relaxed));
     let mut door = 0;
     for sequence in 1.. {
         if stop.load(Ordering::Relaxed) {

@@ -33,11 +33,10 @@ async fn the_leader_is_lost_and_nothing_that_was_acknowledged() {
             Fault::CutOff => lab.cut(leader),
         }
         faults.push((fault, at));
-        let others: Vec<usize> = (0..3).filter(|other| *other != leader).collect();
+        let (other, lost_id) = ((leader + 1) % 3, lab.id(leader));
         until("another leads", async || {
-            let servers = lab.servers_seen(others[0]).await?;
-            let led = servers.iter().find(|s| s.role == "leader")?.clone();
-            (led.hostname.is_empty() || servers.iter().any(|s| s.id == led.id && s.state == "ready")).then_some(())
+            let servers = lab.servers_seen(other).await?;
+            servers.iter().any(|s| s.role == "leader" && s.id != lost_id).then_some(())
         })
         .await;
         tokio::time::sleep(Duration::from_millis(1_500)).await;

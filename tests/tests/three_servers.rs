@@ -77,6 +77,14 @@ async fn any_server_answers_and_one_may_go() {
     };
     let task = until("its task runs", async || running(&council, followers[1]).await).await;
 
+    // It was told of two servers, and learns of the third.
+    let kept = council.dir.path().join("agent/servers");
+    let third = council.peers(leader).to_string();
+    until("the agent knows the third server", async || {
+        std::fs::read_to_string(&kept).ok()?.lines().any(|line| line == third).then_some(())
+    })
+    .await;
+
     // The leader goes, in order: another takes over, and nothing that runs is touched.
     council.stop(leader).await;
     let applied = apply(&council, followers[1], 1, 2).await;

@@ -4,9 +4,11 @@ use proto::v1;
 
 use super::wait::Watch;
 use crate::args::{Format, GetArgs, Kind, Output, PsArgs};
+use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::name::{self, Scope};
 use crate::output::json::{self, List, to_json, to_yaml};
+use crate::output::style::{DIM, paint};
 use crate::output::table::Table;
 use crate::output::views;
 use crate::session::Session;
@@ -38,7 +40,8 @@ pub async fn run(session: &mut Session, args: &GetArgs) -> Result<Exit, Failure>
     // A list is of all projects unless one is named; a name alone is looked for in the directory's.
     let here = args.name.is_some().then(|| session.scope(&args.scope)).and_then(|scope| scope.here);
     let scope = Scope { asked: args.scope.project.clone(), here };
-    list(session, Selection { kind: args.kind, name: args.name.clone(), scope }, args.output, args.watch).await
+    let selection = Selection { kind: args.kind, name: args.name.clone(), scope };
+    list(session, selection, args.output, args.watch, args.stale).await
 }
 
 /// `ctl ps`.
@@ -48,15 +51,30 @@ pub async fn ps(session: &mut Session, args: &PsArgs) -> Result<Exit, Failure> {
         // The directory's project, unless it does not run: then all.
         let client = session.client().await?;
         let here = scope.here.take();
-        let snapshot = client.snapshot("", 0).await?;
+        let snapshot = read(&client, args.stale).await?;
         scope.asked = here.filter(|here| snapshot.projects.iter().any(|p| p.name == *here));
     }
-    list(session, Selection { kind: Kind::Tasks, name: args.name.clone(), scope }, args.output, args.watch).await
+    let selection = Selection { kind: Kind::Tasks, name: args.name.clone(), scope };
+    list(session, selection, args.output, args.watch, args.stale).await
 }
 
-async fn list(session: &mut Session, selection: Selection, output: Output, watch: bool) -> Result<Exit, Failure> {
+async fn read(client: &Client, stale: bool) -> Result<v1::Snapshot, Failure> {
+    Ok(if stale { client.stale_snapshot().await? } else { client.snapshot("", 0).await? })
+}
+
+async fn list(
+    session: &mut Session,
+    selection: Selection,
+    output: Output,
+    watch: bool,
+    stale: bool,
+) -> Result<Exit, Failure> {
     let client = session.client().await?;
-    let snapshot = client.snapshot("", 0).await?;
+    let snapshot = read(&client, stale).await?;
+    if stale {
+        let known = format!("as the server that was asked knew it at revision {}; it may be old", snapshot.revision);
+        session.terminal.say(&format!("{} {known}", paint(DIM, "note:")));
+    }
     let shown = select(&selection, snapshot)?;
     if !watch {
         let text = render(&selection, &shown, output, session.terminal.width);

@@ -149,7 +149,9 @@ impl Control for Api {
     }
 
     async fn get_snapshot(&self, request: Request<v1::GetSnapshotRequest>) -> Answer<v1::Snapshot> {
-        self.read_barrier().await?;
+        if !request.metadata().contains_key(proto::STALE) {
+            self.read_barrier().await?;
+        }
         snapshot::snapshot(&self.present(), &self.views, self.servers(), &admit(request)?, self.clock.wall())
             .map(Response::new)
     }

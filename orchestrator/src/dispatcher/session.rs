@@ -19,7 +19,7 @@ use tonic::{Status, Streaming};
 use super::Inner;
 use super::told::Told;
 use crate::access::Caller;
-use crate::engine::{Command, Outcome, assignments};
+use crate::engine::{Command, Outcome, State, assignments};
 use crate::leader::LeaseEvent;
 use crate::raft::{Applied, ProposeError};
 
@@ -101,6 +101,11 @@ async fn greet(door: &Inner, caller: &Caller, hello: v1::AgentHello) -> Result<N
     }
 }
 
+/// Where servers listen for agents; one that only answers on this host has no such place.
+fn addresses(state: &State) -> Vec<String> {
+    state.servers().map(|server| server.info.peers.clone()).filter(|address| !address.is_empty()).collect()
+}
+
 fn unavailable(error: &ProposeError) -> Status {
     Status::unavailable(error.to_string())
 }
@@ -130,6 +135,7 @@ impl Session {
         let mut tables = self.door.tables.clone();
         states.mark_changed();
         tables.mark_changed();
+        let mut servers = Vec::new();
         loop {
             tokio::select! {
                 () = self.fence.cancelled() => return,
@@ -141,6 +147,11 @@ impl Session {
                 changed = states.changed() => {
                     if changed.is_err() { return }
                     let state = states.borrow_and_update().clone();
+                    let now = addresses(&state);
+                    if now != servers {
+                        servers.clone_from(&now);
+                        if !self.send(ToAgent::Servers(v1::KnownServers { addresses: now })).await { return }
+                    }
                     let Some(set) = assignments(&state, self.node, self.id) else { continue };
                     if !self.told().is_news(&set) { continue }
                     if !self.send(ToAgent::Assignments((&set).into())).await { return }

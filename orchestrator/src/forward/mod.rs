@@ -29,6 +29,8 @@ use crate::raft::{Leadership, Peers, Term};
 const LEADER_WITHIN: Duration = Duration::from_secs(8);
 /// Before a call is passed on again.
 const AGAIN: Duration = Duration::from_millis(50);
+/// The call that is answered here if who asks wants it so.
+const GET_SNAPSHOT: &str = "/wherry.v1.Control/GetSnapshot";
 /// Header of an answer that only says that this server does not lead.
 const NOT_LEADING: &str = "wherry-not-leading";
 
@@ -90,7 +92,10 @@ impl Forward {
                 }
             }),
             Ok(Err(_)) => Err(Status::unavailable("this server is going down; ask another")),
-            Err(_) => Err(Status::unavailable("no server leads now: fewer than a majority of them answer each other")),
+            Err(_) => Err(Status::unavailable(
+                "no server leads now: fewer than a majority of them answer each other; bring them back \
+                 (`ctl get servers --stale` shows what this one knows)",
+            )),
         }
     }
 
@@ -140,7 +145,10 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let way = way(request.uri().path());
+        let way = match request.uri().path() {
+            GET_SNAPSHOT if request.headers().contains_key(proto::STALE) => Way::Here,
+            path => way(path),
+        };
         // The one that is ready answers; its clone takes its place.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);

@@ -13,8 +13,10 @@ use super::network::{NoPeers, Transport};
 
 /// Milliseconds between a leader's heartbeats. An append with its sync must stay below it.
 pub const HEARTBEAT_MS: u64 = 200;
-/// Milliseconds for which a leader that was heard is taken to be there: voters refuse others meanwhile.
-pub const LEASE_MS: u64 = 400;
+/// Milliseconds for which a leader that was heard is taken to be there: voters refuse others meanwhile. A leader that hands
+/// over is followed by another only after it, so it is little more than a heartbeat; that nobody stands without need is the
+/// patience below.
+pub const LEASE_MS: u64 = 250;
 /// Milliseconds of silence after which a follower stands for election, at least.
 pub const PATIENCE_MIN_MS: u64 = 600;
 /// And at most: drawn anew each time, so that two do not stand at once.

@@ -57,12 +57,30 @@ pub struct Remote {
 /// What a connection needs.
 #[derive(Debug)]
 struct Dial {
-    addresses: Vec<String>,
+    addresses: Mutex<Addresses>,
     cluster: ClusterId,
     trust: Trust,
     mine: Mutex<Option<Arc<Credentials>>>,
     /// Index of the address to begin with: the one that answered last, or the one behind one that did not.
     next: AtomicUsize,
+}
+
+/// Where servers are.
+#[derive(Debug)]
+struct Addresses {
+    /// As the operator named them: these are tried first, and always.
+    named: Vec<String>,
+    /// As the cluster says.
+    learned: Vec<String>,
+}
+
+// === impl Addresses ===
+
+impl Addresses {
+    fn all(&self) -> Vec<String> {
+        let more = self.learned.iter().filter(|address| !self.named.contains(address));
+        self.named.iter().chain(more).cloned().collect()
+    }
 }
 
 // === impl Remote ===
@@ -71,13 +89,28 @@ impl Remote {
     /// Servers at these addresses, `HOST:PORT` each. Without credentials the caller is a stranger.
     pub fn new(addresses: Vec<String>, cluster: ClusterId, trust: Trust, mine: Option<Credentials>) -> Remote {
         let mine = Mutex::new(mine.map(Arc::new));
+        let addresses = Mutex::new(Addresses { named: addresses, learned: Vec::new() });
         let dial = Dial { addresses, cluster, trust, mine, next: AtomicUsize::new(0) };
         Remote { dial: Arc::new(dial), shown: watch::channel(0).0, channel: Mutex::default() }
     }
 
     /// As a person reads it.
     pub fn shown(&self) -> String {
-        self.dial.addresses.join(", ")
+        self.addresses().join(", ")
+    }
+
+    /// Every address that is tried, in this order.
+    pub fn addresses(&self) -> Vec<String> {
+        self.dial.addresses()
+    }
+
+    /// The cluster says that its servers are there: tried from now on beside those that the operator named, in the place of
+    /// what it said before. Whether that is news.
+    pub fn learn(&self, servers: Vec<String>) -> bool {
+        let mut addresses = self.dial.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = addresses.learned != servers;
+        addresses.learned = servers;
+        is_news
     }
 
     /// Connections made from now on show these.
@@ -116,7 +149,7 @@ impl Remote {
 
     /// The longest that `connect` may take.
     pub fn connect_within(&self) -> Duration {
-        CONNECT_WITHIN * u32::try_from(self.dial.addresses.len()).unwrap_or(1).max(1)
+        CONNECT_WITHIN * u32::try_from(self.addresses().len()).unwrap_or(1).max(1)
     }
 
     /// A connection to the first address that answers, the one that did last time first.
@@ -128,24 +161,29 @@ impl Remote {
 // === impl Dial ===
 
 impl Dial {
+    fn addresses(&self) -> Vec<String> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).all()
+    }
+
     async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
         let config = Arc::new(self.config()?);
         let name = ServerName::try_from(server_name(self.cluster)).map_err(io::Error::other)?;
         let first = self.next.load(Ordering::Relaxed);
         let mut problems = Vec::new();
-        for offset in 0..self.addresses.len() {
-            let at = (first + offset) % self.addresses.len();
+        let addresses = self.addresses();
+        for offset in 0..addresses.len() {
+            let at = (first + offset) % addresses.len();
             // Whoever gives up waiting for this one begins with another the next time.
             self.next.store(at + 1, Ordering::Relaxed);
-            let one = connect_one(&self.addresses[at], config.clone(), name.clone());
+            let one = connect_one(&addresses[at], config.clone(), name.clone());
             match tokio::time::timeout(CONNECT_WITHIN, one).await {
                 Ok(Ok(stream)) => {
                     self.next.store(at, Ordering::Relaxed);
                     return Ok(stream);
                 }
-                Ok(Err(error)) => problems.push(format!("{}: {}", self.addresses[at], explain(&error))),
+                Ok(Err(error)) => problems.push(format!("{}: {}", addresses[at], explain(&error))),
                 Err(_) => {
-                    problems.push(format!("{}: no answer within {} s", self.addresses[at], CONNECT_WITHIN.as_secs()));
+                    problems.push(format!("{}: no answer within {} s", addresses[at], CONNECT_WITHIN.as_secs()));
                 }
             }
         }
@@ -324,6 +362,18 @@ mod tests {
         while dial.upgrade().is_some() {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[test]
+    fn what_is_learned_stands_behind_what_was_named_and_is_replaced() {
+        let named = vec!["a:1".to_owned(), "b:1".to_owned()];
+        let remote = Remote::new(named, ClusterId(1), Trust::Pin([0; 32]), None);
+        let learn = |servers: &[&str]| remote.learn(servers.iter().map(|s| (*s).to_owned()).collect());
+        assert!(learn(&["b:1", "c:1"]));
+        assert!(!learn(&["b:1", "c:1"]));
+        assert_eq!(remote.addresses(), ["a:1", "b:1", "c:1"]);
+        assert!(learn(&["d:1"]));
+        assert_eq!(remote.shown(), "a:1, b:1, d:1");
     }
 
     #[tokio::test]

@@ -11,3 +11,4 @@ pub mod names;
 pub mod replicas;
 pub mod report;
 pub mod restart;
+pub mod writes;

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tests::bench::report::Report;
-use tests::bench::{doors, engine, idle, log, names, replicas, restart};
+use tests::bench::{doors, engine, idle, log, names, replicas, restart, writes};
 
-const PARTS: [&str; 7] = ["engine", "log", "doors", "restart", "replicas", "names", "idle"];
-const USAGE: &str =
-    "bench [PART...] [--idle-minutes N], PART one of engine log doors restart replicas names idle; all without one";
+const PARTS: [&str; 8] = ["engine", "log", "doors", "writes", "restart", "replicas", "names", "idle"];
+const USAGE: &str = "bench [PART...] [--idle-minutes N], PART one of engine log doors writes restart replicas names idle; all without one";
 
 fn main() -> ExitCode {
     // The other processes of the part `doors`.
@@ -83,6 +82,7 @@ fn measure(part: &str, report: &mut Report, minutes: u64) -> anyhow::Result<()> 
         "engine" => engine::run(report),
         "doors" => return doors::run(report),
         "log" => return log::run(report, &directory()),
+        "writes" => return writes::run(report, &directory()),
         "restart" => restart::run(report),
         "replicas" => replicas::run(report),
         "names" => return names::run(report),
