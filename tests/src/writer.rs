@@ -44,8 +44,13 @@ pub struct Writer {
 impl Writer {
     /// One write after another, each by the server that answered last, else by the next; resent under its request id.
     pub fn start(project: &str, doors: Vec<ControlClient<Channel>>) -> Writer {
+        Writer::of(0, project, doors)
+    }
+
+    /// The same; every other write carries so many bytes more, which do not fit into one page of the log.
+    pub fn of(bytes: usize, project: &str, doors: Vec<ControlClient<Channel>>) -> Writer {
         let (told, stop) = (Arc::<Mutex<Vec<Acknowledged>>>::default(), Arc::<AtomicBool>::default());
-        let task = tokio::spawn(write_on(project.to_owned(), doors, told.clone(), stop.clone()));
+        let task = tokio::spawn(write_on(bytes, project.to_owned(), doors, told.clone(), stop.clone()));
         Writer { project: project.to_owned(), told, stop, task }
     }
 
@@ -102,7 +107,18 @@ pub fn lost(acknowledged: &[Acknowledged], found: u64) -> Vec<u64> {
     again.chain(beyond).collect()
 }
 
+/// Text that is not to be compressed.
+fn ballast(seed: u64, bytes: usize) -> String {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'a' + u8::try_from(state >> 33 & 15).unwrap_or_default())
+    };
+    std::iter::repeat_with(next).take(bytes).collect()
+}
+
 async fn write_on(
+    bytes: usize,
     name: String,
     doors: Vec<ControlClient<Channel>>,
     told: Arc<Mutex<Vec<Acknowledged>>>,
@@ -119,6 +135,9 @@ async fn write_on(
         for service in project.services.values_mut() {
             service.replicas = 0;
             service.labels = BTreeMap::from([("n".to_owned(), sequence.to_string())]).into_iter().collect();
+            if bytes > 0 && sequence % 2 == 0 {
+                service.labels.insert("ballast".to_owned(), ballast(sequence, bytes));
+            }
         }
         let request = Some(v1::RequestId { client, sequence });
         let asked_of =

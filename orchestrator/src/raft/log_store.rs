@@ -1,16 +1,15 @@
-//! Vote and log on disk: the only file that knows sled.
+//! Vote and log on disk: the only file that knows redb.
 //!
 //! # Guarantees
-//! What is acknowledged has been through `fdatasync` on our own descriptor, because sled's flush (`sync_file_range`)
-//! covers neither the file's size nor the disk's cache. One descriptor for the life of the store, because Linux
-//! reports a failed write-back once per descriptor. Values are at most 4 KiB, larger entries are stored in parts, because
-//! sled moves large values to files that it never syncs. After the first error nothing more is written. What sled drops at
-//! the end of its file, because it takes it for an unfinished write, shows by the `mark`.
+//! What is acknowledged is a committed transaction, through `fdatasync`. One transaction for each call of openraft. All
+//! pages are checked against their sums when the log is opened. After the first error nothing more is written. A log that
+//! lost its end, by whatever, shows by the `mark`.
 //!
 //! # Caveats
 //! The committed pointer is written along with the next entry: after a crash it may lie behind, never ahead.
 //!
-//! Never decides what to store, never repairs: a damaged log is refused. Called by openraft, opened by `handle`.
+//! Never decides what to store, never repairs: a damaged log is refused. A log of `earlier` releases is taken over. Called by
+//! openraft, opened by `handle`.
 
 use std::fmt::Debug;
 use std::fs::{self, File};
@@ -23,32 +22,36 @@ use std::time::{Duration, Instant};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, LogState, OptionalSend, RaftLogReader};
 use proto::id::ServerId;
+use redb::{Database, DatabaseError, ReadableDatabase, Table, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::codec;
 use super::disk;
+use super::earlier::{self, Earlier};
 use super::error::RaftError;
 use super::fault::{Fault, held};
 use super::identity::Guard;
 use super::mark::{Mark, Reached};
 use super::meter::Meter;
-use super::parts::{self, Broken};
+use super::parts::Broken;
 use super::recent::Recent;
 use super::record::{self, Position, VoteRecord};
 use super::type_config::{Entry, LogId, StorageError, StorageIoError, TypeConfig, Vote};
 
-/// Bytes of sled's page cache: the log is read from memory (`recent`), so it may be small.
-const CACHE_BYTES: u64 = 16 << 20;
+/// Bytes of the page cache: the log is read from memory (`recent`), so it may be small.
+const CACHE_BYTES: usize = 16 << 20;
 /// Bytes of entries handed to one replication message, but for a single larger entry.
 const READ_MAX_BYTES: usize = 4 << 20;
-/// Keys removed in one atomic step.
-const REMOVE_AT_ONCE: usize = 512;
 /// How long to wait for an earlier store of this process to let go of its files.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
-const DATABASE_FILE: &str = "db";
+const DATABASE_FILE: &str = "log.redb";
+/// Entries by index, as frames.
+const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+/// Single records by name, as frames.
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
@@ -65,10 +68,7 @@ pub(super) struct LogStore {
 }
 
 struct Store {
-    log: sled::Tree,
-    meta: sled::Tree,
-    database: sled::Db,
-    file: File,
+    database: Database,
     mark: Mark,
     dir: PathBuf,
     bounds: Mutex<Bounds>,
@@ -95,31 +95,24 @@ struct Bounds {
 // === Opening ===
 
 impl LogStore {
-    /// Whether a database is there at all.
+    /// Whether a log is there at all.
     pub(super) fn exists(dir: &Path) -> bool {
-        fs::metadata(dir.join(DATABASE_FILE)).is_ok_and(|file| file.len() > 0)
+        fs::metadata(dir.join(DATABASE_FILE)).is_ok_and(|file| file.len() > 0) || earlier::exists(dir)
     }
 
     /// Opens or creates the store and reads it through once; damage is refused, nothing is repaired. Blocks.
     pub(super) fn open(dir: &Path, fault: Fault, meter: Arc<Meter>) -> Result<LogStore, RaftError> {
         disk::create_private_dir(dir).map_err(RaftError::io("create", dir))?;
-        remove_unfinished(dir).map_err(RaftError::io("clean", dir))?;
-        let database = open_database(dir)?;
-        let unusable = |e: sled::Error| RaftError::Database { path: dir.to_owned(), cause: in_words(&e) };
         let (mark, reached) = Mark::open(dir).map_err(RaftError::io("open the mark of the log in", dir))?;
+        prepare(dir)?;
         let store = Store {
-            log: database.open_tree("log").map_err(unusable)?,
-            meta: database.open_tree("meta").map_err(unusable)?,
-            database,
-            file: File::open(dir.join(DATABASE_FILE)).map_err(RaftError::io("open", &dir.join(DATABASE_FILE)))?,
+            database: open_database(dir)?,
             mark,
             dir: dir.to_owned(),
             bounds: Mutex::default(),
             recent: Mutex::default(),
             guard: None,
         };
-        store.sync().map_err(|e| RaftError::io("sync", dir)(e))?;
-        disk::sync_dir(dir).map_err(RaftError::io("sync", dir))?;
         let bounds = store.read_through(&meter)?;
         store.compare(reached, bounds)?;
         *held(&store.bounds) = bounds;
@@ -133,10 +126,7 @@ impl LogStore {
 
     /// Writes the id, durably. Blocks.
     pub(super) fn set_server_id(&self, id: ServerId) -> Result<(), RaftError> {
-        self.store
-            .put(SERVER_ID, &id.0)
-            .and_then(|()| self.store.sync())
-            .map_err(RaftError::io("write", &self.store.dir))
+        self.store.write(|tables| tables.put(SERVER_ID, &id.0)).map_err(RaftError::io("write", &self.store.dir))
     }
 
     /// Index of the last entry that was cut off.
@@ -162,36 +152,51 @@ impl LogStore {
     }
 }
 
-/// sled's words, but for those that say nothing to who reads them.
-fn in_words(error: &sled::Error) -> String {
-    match error {
-        sled::Error::Corruption { .. } => "what it holds does not match its checksums".to_owned(),
-        other => other.to_string(),
+/// Makes a log where there is none, of what an earlier release left or an empty one: whole or not at all.
+fn prepare(dir: &Path) -> Result<(), RaftError> {
+    let path = dir.join(DATABASE_FILE);
+    let unfinished = dir.join(format!("{DATABASE_FILE}{}", disk::UNFINISHED));
+    match fs::remove_file(&unfinished) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(RaftError::io("remove", &unfinished)(e)),
+        _ => {}
     }
-}
-
-/// A crash in `sled::open` leaves a half-written file that keeps the next open from succeeding.
-fn remove_unfinished(dir: &Path) -> io::Result<()> {
-    for name in disk::names(dir)? {
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(dir.join(name))?;
-        }
+    let takes_over = earlier::exists(dir);
+    if !path.exists() {
+        let earlier = if takes_over { earlier::read(dir)? } else { Earlier::default() };
+        let make = || {
+            let database = Database::create(&unfinished).map_err(io::Error::other)?;
+            write(&database, |tables| {
+                for (name, frame) in &earlier.records {
+                    tables.meta.insert(name.as_str(), frame.as_slice()).map_err(io::Error::other)?;
+                }
+                tables.append(&earlier.entries)
+            })?;
+            drop(database);
+            File::open(&unfinished)?.sync_all()?;
+            fs::rename(&unfinished, &path)?;
+            disk::sync_dir(dir)
+        };
+        make().map_err(RaftError::io("make", &path))?;
+    }
+    if takes_over {
+        tracing::info!(dir = %dir.display(), "the log of an earlier release was taken over");
+        earlier::remove(dir).map_err(RaftError::io("clean", dir))?;
     }
     Ok(())
 }
 
-fn open_database(dir: &Path) -> Result<sled::Db, RaftError> {
+fn open_database(dir: &Path) -> Result<Database, RaftError> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
-        let opened = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None).open();
-        let error = match opened {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+        let error = match builder.create(dir.join(DATABASE_FILE)) {
             Ok(database) => return Ok(database),
             Err(error) => error,
         };
         // The data directory's own lock is ours, so this can only be our own earlier store, on its way out.
-        let is_locked = matches!(&error, sled::Error::Io(e) if e.to_string().contains("could not acquire lock"));
-        if !is_locked {
-            return Err(RaftError::Database { path: dir.to_owned(), cause: in_words(&error) });
+        if !matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+            return Err(RaftError::Database { path: dir.to_owned(), cause: error.to_string() });
         }
         if Instant::now() > deadline {
             return Err(RaftError::InUse { dir: dir.to_owned() });
@@ -202,23 +207,59 @@ fn open_database(dir: &Path) -> Result<sled::Db, RaftError> {
 
 // === The store, blocking ===
 
-impl Store {
-    /// The one barrier of this room: only what went through it counts as written.
-    fn sync(&self) -> io::Result<()> {
-        self.database.flush().map_err(io::Error::from)?;
-        self.file.sync_data()
-    }
+/// What one transaction writes.
+struct Tables<'t> {
+    log: Table<'t, u64, &'static [u8]>,
+    meta: Table<'t, &'static str, &'static [u8]>,
+}
 
-    fn put<T: Serialize>(&self, key: &str, value: &T) -> io::Result<()> {
+/// One transaction, durable when this returns.
+fn write(database: &Database, act: impl FnOnce(&mut Tables<'_>) -> io::Result<()>) -> io::Result<()> {
+    let transaction = database.begin_write().map_err(io::Error::other)?;
+    {
+        let mut tables = Tables {
+            log: transaction.open_table(LOG).map_err(io::Error::other)?,
+            meta: transaction.open_table(META).map_err(io::Error::other)?,
+        };
+        act(&mut tables)?;
+    }
+    transaction.commit().map_err(io::Error::other)
+}
+
+// === impl Tables ===
+
+impl Tables<'_> {
+    fn put<T: Serialize>(&mut self, key: &str, value: &T) -> io::Result<()> {
         let frame = codec::seal(0, value).map_err(io::Error::other)?;
-        self.meta.insert(key, frame)?;
+        self.meta.insert(key, frame.as_slice()).map_err(io::Error::other)?;
         Ok(())
     }
 
+    fn append(&mut self, frames: &[(u64, Vec<u8>)]) -> io::Result<()> {
+        for (index, frame) in frames {
+            self.log.insert(index, frame.as_slice()).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, range: impl RangeBounds<u64>) -> io::Result<()> {
+        self.log
+            .retain_in((range.start_bound().cloned(), range.end_bound().cloned()), |_, _| false)
+            .map_err(io::Error::other)
+    }
+}
+
+impl Store {
+    fn write(&self, act: impl FnOnce(&mut Tables<'_>) -> io::Result<()>) -> io::Result<()> {
+        write(&self.database, act)
+    }
+
     fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, RaftError> {
-        let stored =
-            self.meta.get(key).map_err(|e| RaftError::Database { path: self.dir.clone(), cause: e.to_string() })?;
-        let decoded = stored.map(|frame| codec::open(&frame)).transpose();
+        let unusable = |cause: String| RaftError::Database { path: self.dir.clone(), cause };
+        let transaction = self.database.begin_read().map_err(|e| unusable(e.to_string()))?;
+        let meta = transaction.open_table(META).map_err(|e| unusable(e.to_string()))?;
+        let stored = meta.get(key).map_err(|e| unusable(e.to_string()))?;
+        let decoded = stored.map(|frame| codec::open(frame.value())).transpose();
         decoded.map_err(|e| RaftError::undecodable(&self.dir, format!("record `{key}`"), e))
     }
 
@@ -227,11 +268,12 @@ impl Store {
         self.get::<u64>(SERVER_ID)?;
         self.get::<VoteRecord>(VOTE)?;
         let purged = self.get::<Position>(PURGED)?.map(LogId::from);
-        if let Some(purged) = purged {
-            self.remove_upto(purged.index).map_err(RaftError::io("clean", &self.dir))?;
-        }
+        let first = purged.map_or(0, |id| id.index + 1);
+        // A log that was taken over may be cut in the middle of a cut.
+        self.write(|tables| tables.remove(..first)).map_err(RaftError::io("clean", &self.dir))?;
         let mut last = purged;
-        for (next, found) in (purged.map_or(0, |id| id.index + 1)..).zip(self.entries(0, u64::MAX)) {
+        let all = self.entries(0, u64::MAX).map_err(|broken| broken.refusal(&self.dir))?;
+        for (next, found) in (first..).zip(all) {
             let (entry, bytes) = found.map_err(|broken| broken.refusal(&self.dir))?;
             if entry.log_id.index != next {
                 let cause = format!("entry {} follows where {next} is missing", entry.log_id.index);
@@ -248,12 +290,15 @@ impl Store {
     }
 
     /// The entries `from..to` in order, each with the bytes it takes.
-    fn entries(&self, from: u64, to: u64) -> impl Iterator<Item = Result<(Entry, usize), Broken>> + '_ {
-        let mut parts = self.log.range(parts::key(from, 0)..parts::key(to, 0));
-        std::iter::from_fn(move || match parts.next()? {
-            Ok((key, first)) => Some(parts::join(&key, &first, &mut parts).and_then(open_entry)),
-            Err(e) => Some(Err(Broken::Database(e.to_string()))),
-        })
+    fn entries(&self, from: u64, to: u64) -> Result<impl Iterator<Item = Result<(Entry, usize), Broken>>, Broken> {
+        let broken = |cause: String| Broken::Database(cause);
+        let transaction = self.database.begin_read().map_err(|e| broken(e.to_string()))?;
+        let log = transaction.open_table(LOG).map_err(|e| broken(e.to_string()))?;
+        let found = log.range(from..to).map_err(|e| broken(e.to_string()))?;
+        Ok(found.map(move |found| {
+            let (index, frame) = found.map_err(|e| broken(e.to_string()))?;
+            open_entry(index.value(), frame.value())
+        }))
     }
 
     /// Refuses a log that falls short of its mark, and brings a mark that lies behind up to it.
@@ -261,7 +306,7 @@ impl Store {
         let vote = self.get::<VoteRecord>(VOTE)?;
         let last = bounds.last.map(Position::from);
         let term_at = |index| {
-            let entry = self.entries(index, index + 1).next()?.ok()?;
+            let entry = self.entries(index, index + 1).ok()?.next()?.ok()?;
             Some(entry.0.log_id.leader_id.term)
         };
         if let Some(cause) = marked.and_then(|marked| marked.missing(last, vote, term_at)) {
@@ -271,58 +316,24 @@ impl Store {
         self.mark.begin(&self.dir, reached).map_err(RaftError::io("write the mark of the log in", &self.dir))
     }
 
-    fn append(&self, frames: &[(u64, Vec<u8>)]) -> io::Result<()> {
-        let mut batch = sled::Batch::default();
-        for (index, frame) in frames {
-            for (part, value) in parts::split(frame).enumerate() {
-                let part = u16::try_from(part).map_err(|_| io::Error::other("entry has too many parts"))?;
-                batch.insert(&parts::key(*index, part), value);
-            }
-        }
-        Ok(self.log.apply_batch(batch)?)
-    }
-
-    /// From the front, so that a crash leaves no hole; the pointer is ahead of it.
-    fn remove_upto(&self, index: u64) -> io::Result<()> {
-        self.remove(|| self.log.range(..parts::key(index + 1, 0)))
-    }
-
-    /// From the back, so that a crash leaves no hole.
-    fn remove_from(&self, index: u64) -> io::Result<()> {
-        self.remove(|| self.log.range(parts::key(index, 0)..).rev())
-    }
-
-    fn remove<I>(&self, keys: impl Fn() -> I) -> io::Result<()>
-    where
-        I: Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
-    {
-        loop {
-            let mut batch = sled::Batch::default();
-            let mut count = 0;
-            for found in keys().take(REMOVE_AT_ONCE) {
-                batch.remove(found?.0);
-                count += 1;
-            }
-            if count == 0 {
-                return Ok(());
-            }
-            self.log.apply_batch(batch)?;
-        }
-    }
-
-    fn write_committed(&self) -> io::Result<()> {
-        let mut bounds = held(&self.bounds);
-        if let (Some(committed), false) = (bounds.committed, bounds.committed_is_written) {
-            self.put(COMMITTED, &Position::from(committed))?;
+    /// Writes the committed pointer along, if it has moved.
+    fn write_with_committed(&self, act: impl FnOnce(&mut Tables<'_>) -> io::Result<()>) -> io::Result<()> {
+        let committed = {
+            let mut bounds = held(&self.bounds);
+            let moved = bounds.committed.filter(|_| !bounds.committed_is_written);
             bounds.committed_is_written = true;
-        }
-        Ok(())
+            moved
+        };
+        self.write(|tables| {
+            act(tables)?;
+            committed.map_or(Ok(()), |committed| tables.put(COMMITTED, &Position::from(committed)))
+        })
     }
 
     fn read(&self, from: u64, to: u64, max_bytes: usize) -> Result<Vec<Entry>, Broken> {
         let mut found = Vec::new();
         let mut total = 0;
-        for entry in self.entries(from, to) {
+        for entry in self.entries(from, to)? {
             let (entry, bytes) = entry?;
             total += bytes;
             if total > max_bytes && !found.is_empty() {
@@ -334,13 +345,13 @@ impl Store {
     }
 }
 
-fn open_entry((index, frame): (u64, Vec<u8>)) -> Result<(Entry, usize), Broken> {
-    let entry = record::open_entry(&frame).map_err(|source| Broken::Entry { index, source })?;
+fn open_entry(index: u64, frame: &[u8]) -> Result<(Entry, usize), Broken> {
+    let entry = record::open_entry(frame).map_err(|source| Broken::Entry { index, source })?;
     Ok((entry, frame.len()))
 }
 
 impl Broken {
-    fn refusal(self, dir: &Path) -> RaftError {
+    pub(super) fn refusal(self, dir: &Path) -> RaftError {
         match self {
             Broken::Database(cause) => RaftError::Database { path: dir.to_owned(), cause },
             Broken::Entry { index, source } => RaftError::undecodable(dir, format!("entry {index}"), source),
@@ -352,24 +363,25 @@ impl Broken {
 
 impl LogStore {
     /// Runs on a thread that may block, then syncs. The first error is final.
-    async fn durably(&self, write: impl FnOnce(&Store) -> io::Result<()> + Send + 'static) -> Result<(), AnyError> {
+    async fn durably(
+        &self,
+        write: impl FnOnce(&mut Tables<'_>) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), AnyError> {
         self.durably_then(write, |_| Ok(())).await
     }
 
     /// The same, and then marks what was synced.
     async fn durably_then(
         &self,
-        write: impl FnOnce(&Store) -> io::Result<()> + Send + 'static,
+        write: impl FnOnce(&mut Tables<'_>) -> io::Result<()> + Send + 'static,
         mark: impl FnOnce(&Mark) -> io::Result<()> + Send + 'static,
     ) -> Result<(), AnyError> {
         self.fault.check()?;
         let store = self.store.clone();
         let meter = self.meter.clone();
         let written = tokio::task::spawn_blocking(move || {
-            write(&store)?;
-            store.write_committed()?;
             let started = Instant::now();
-            store.sync()?;
+            store.write_with_committed(write)?;
             meter.record_sync(started.elapsed());
             mark(&store.mark)
         });
@@ -468,7 +480,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
         let record = VoteRecord::from(*vote);
-        let written = self.durably_then(move |store| store.put(VOTE, &record), move |mark| mark.set_vote(record)).await;
+        let written =
+            self.durably_then(move |tables| tables.put(VOTE, &record), move |mark| mark.set_vote(record)).await;
         written.map_err(|e| StorageIoError::write_vote(e).into())
     }
 
@@ -508,7 +521,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             return Ok(());
         };
         let written =
-            self.durably_then(move |store| store.append(&frames), move |mark| mark.set_last(last.into())).await;
+            self.durably_then(move |tables| tables.append(&frames), move |mark| mark.set_last(last.into())).await;
         written.map_err(StorageIoError::write_logs)?;
         self.meter.count_bytes(sizes.iter().sum::<usize>() as u64);
         held(&self.store.bounds).last = Some(last);
@@ -522,10 +535,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate(&mut self, since: LogId) -> Result<(), StorageError> {
         held(&self.store.recent).truncate(since.index);
+        let store = self.store.clone();
         let written = self
-            .durably(move |store| {
+            .durably(move |tables| {
                 store.mark.lower(since.index)?;
-                store.remove_from(since.index)
+                tables.remove(since.index..)
             })
             .await;
         written.map_err(StorageIoError::write_logs)?;
@@ -540,9 +554,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
         self.await_snapshot(upto.index).await.map_err(StorageIoError::write_logs)?;
-        let written = self.durably(move |store| {
-            store.put(PURGED, &Position::from(upto))?;
-            store.remove_upto(upto.index)
+        let written = self.durably(move |tables| {
+            tables.put(PURGED, &Position::from(upto))?;
+            tables.remove(..=upto.index)
         });
         written.await.map_err(StorageIoError::write_logs)?;
         held(&self.store.recent).purge(upto.index);
@@ -554,25 +568,48 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 }
 
 #[cfg(test)]
+use redb::ReadableTable;
+
+#[cfg(test)]
 impl LogStore {
-    /// Changes one stored value behind the store's back, as a failing disk would; again: back. Blocks.
-    pub(super) fn damage(dir: &Path, index: u64, part: u16) {
-        Self::tamper(dir, |log| {
-            let key = parts::key(index, part);
-            let mut value = log.get(key).unwrap().expect("there is such a part").to_vec();
-            *value.last_mut().unwrap() ^= 1;
-            log.insert(key, value).unwrap();
+    /// Changes one stored entry behind the store's back, as a failing disk would; again: back. Blocks.
+    pub(super) fn damage(dir: &Path, index: u64) {
+        Self::tamper(dir, |tables| {
+            let mut frame = tables.log.get(index).unwrap().expect("there is such an entry").value().to_vec();
+            *frame.last_mut().unwrap() ^= 1;
+            tables.log.insert(index, frame.as_slice()).unwrap();
         });
     }
 
     /// Removes an entry from the middle, as no correct program would. Blocks.
     pub(super) fn tear_out(dir: &Path, index: u64) {
-        Self::tamper(dir, |log| drop(log.remove(parts::key(index, 0)).unwrap().expect("there is such an entry")));
+        Self::tamper(dir, |tables| drop(tables.log.remove(index).unwrap().expect("there is such an entry")));
     }
 
-    fn tamper(dir: &Path, change: impl FnOnce(&sled::Tree)) {
+    fn tamper(dir: &Path, change: impl FnOnce(&mut Tables<'_>)) {
         let database = open_database(dir).unwrap();
-        change(&database.open_tree("log").unwrap());
-        database.flush().unwrap();
+        write(&database, |tables| {
+            change(tables);
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    /// Puts the log back into the form of earlier releases. Blocks.
+    pub(super) fn set_back(dir: &Path) {
+        let database = open_database(dir).unwrap();
+        let reading = database.begin_read().unwrap();
+        let (log, meta) = (reading.open_table(LOG).unwrap(), reading.open_table(META).unwrap());
+        let record = |found: Result<(redb::AccessGuard<'_, &str>, redb::AccessGuard<'_, &[u8]>), _>| {
+            found.map(|(name, frame)| (name.value().to_owned(), frame.value().to_vec()))
+        };
+        let records = meta.range::<&str>(..).unwrap().map(record).collect::<Result<_, redb::StorageError>>().unwrap();
+        let entry = |found: Result<(redb::AccessGuard<'_, u64>, redb::AccessGuard<'_, &[u8]>), _>| {
+            found.map(|(index, frame)| (index.value(), frame.value().to_vec()))
+        };
+        let entries = log.range::<u64>(..).unwrap().map(entry).collect::<Result<_, redb::StorageError>>().unwrap();
+        drop((log, meta, reading, database));
+        fs::remove_file(dir.join(DATABASE_FILE)).unwrap();
+        earlier::tests::write(dir, &Earlier { records, entries });
     }
 }

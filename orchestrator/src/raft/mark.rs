@@ -1,8 +1,8 @@
 //! Beside the log, in a file of its own: how far the log had been synced, and for whom this server had voted.
 //!
-//! sled takes what does not match its checksum at the end of its file for a write that a crash cut short, and drops it
-//! with all that follows. So a bit that rots, or a disk that loses what it said it had, would silently take back what was
-//! acknowledged. Here that shows: a log that ends before its mark is refused.
+//! A database that finds its newest state damaged may go back to the one before, taking it for a write that a crash cut
+//! short. So a bit that rots, or a disk that loses what it said it had, would silently take back what was acknowledged. Here
+//! that shows: a log that ends before its mark is refused.
 //!
 //! The mark is written after each sync and not synced itself: it may lie behind the log, never ahead. Before the log is
 //! cut at its end the mark is lowered, and that is synced. One that is damaged is as good as none.

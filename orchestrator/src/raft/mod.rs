@@ -1,7 +1,7 @@
 //! The replicated log: commands go in, `Arc<State>` comes out on a watch channel.
 //!
 //! # Flow
-//! `RaftHandle::propose` -> `proposer` (one log entry for many commands) -> openraft -> `log_store` (sled and its sync)
+//! `RaftHandle::propose` -> `proposer` (one log entry for many commands) -> openraft -> `log_store` (redb, and its sync)
 //! -> `state_machine` (`engine::apply`, the only caller) -> the watch channel and one outcome per command.
 //!
 //! # Guarantees
@@ -20,6 +20,7 @@ mod canvass;
 mod clock;
 mod codec;
 mod disk;
+mod earlier;
 mod error;
 mod fault;
 mod handle;

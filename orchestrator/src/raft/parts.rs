@@ -1,12 +1,13 @@
-//! How an entry is cut into values of at most 4 KiB under the keys (index, part), and put together again.
+//! How releases before cut an entry into values of at most 4 KiB under the keys (index, part), put together again.
 //!
-//! Never touches the database. Called by `log_store`.
+//! Never touches the database. Called by `earlier`.
 
 use std::fmt::Display;
 
 use super::codec::CodecError;
 
 /// Bytes of one value.
+#[cfg(test)]
 const VALUE_MAX_BYTES: usize = 4096;
 const KEY_BYTES: usize = 8 + 2;
 
@@ -18,6 +19,7 @@ pub(super) enum Broken {
 }
 
 /// Key of one part: big-endian, so that the order of keys is the order of the log.
+#[cfg(test)]
 pub(super) fn key(index: u64, part: u16) -> [u8; KEY_BYTES] {
     let mut key = [0; KEY_BYTES];
     key[..8].copy_from_slice(&index.to_be_bytes());
@@ -26,6 +28,7 @@ pub(super) fn key(index: u64, part: u16) -> [u8; KEY_BYTES] {
 }
 
 /// The values of an entry; the first begins with the length of the whole.
+#[cfg(test)]
 pub(super) fn split(frame: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
     let first_len = frame.len().min(VALUE_MAX_BYTES - 4);
     let (head, rest) = frame.split_at(first_len);

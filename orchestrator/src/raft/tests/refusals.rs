@@ -36,22 +36,37 @@ async fn with_entries(dir: &Path) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_entry_is_refused_and_nothing_is_cut_off() {
-    for part in [0, 2] {
-        let dir = tempfile::tempdir().unwrap();
-        let big = with_entries(dir.path()).await;
-        LogStore::damage(&dir.path().join("raft"), big, part);
-        for _ in 0..2 {
-            let error = refusal(dir.path()).await;
-            assert!(matches!(&error, RaftError::Damaged { what, .. } if *what == format!("entry {big}")), "{error}");
-            let text = error.to_string();
-            assert!(text.contains(&*dir.path().to_string_lossy()) && text.contains("backup"), "{text}");
-        }
-        // The same change again repairs it: everything is still there.
-        LogStore::damage(&dir.path().join("raft"), big, part);
+    let dir = tempfile::tempdir().unwrap();
+    let big = with_entries(dir.path()).await;
+    LogStore::damage(&dir.path().join("raft"), big);
+    for _ in 0..2 {
+        let error = refusal(dir.path()).await;
+        assert!(matches!(&error, RaftError::Damaged { what, .. } if *what == format!("entry {big}")), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&*dir.path().to_string_lossy()) && text.contains("backup"), "{text}");
+    }
+    // The same change again repairs it: everything is still there.
+    LogStore::damage(&dir.path().join("raft"), big);
+    let raft = open_leading(RaftOptions::new(dir.path())).await;
+    assert!((1..=3).all(|n| sample::holds(&raft.state().borrow(), n)));
+    raft.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_of_an_earlier_release_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    with_entries(dir.path()).await;
+    let log_dir = dir.path().join("raft");
+    LogStore::set_back(&log_dir);
+    // A start that was cut short left something behind.
+    std::fs::write(log_dir.join("log.redb.tmp"), b"half").unwrap();
+    for _ in 0..2 {
         let raft = open_leading(RaftOptions::new(dir.path())).await;
         assert!((1..=3).all(|n| sample::holds(&raft.state().borrow(), n)));
         raft.shutdown().await.unwrap();
     }
+    let names = super::super::disk::names(&log_dir).unwrap();
+    assert_eq!(names, ["log.redb", "mark"], "nothing else is left");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,7 +110,7 @@ async fn an_unknown_command_stops_the_server_that_applies_it() {
 async fn what_a_crash_while_opening_leaves_behind_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     with_entries(dir.path()).await;
-    let left = dir.path().join("raft").join("snap.00000000FFFFFFFF.generating");
+    let left = dir.path().join("raft").join("log.redb.tmp");
     fs::write(&left, b"half a sent").unwrap();
     let unfinished = dir.path().join("snapshots").join("x.snap.tmp");
     fs::write(&unfinished, b"half").unwrap();
