@@ -15,7 +15,7 @@ use proto::hello::{HelloProblem, accept, hello};
 use proto::id::{BlobDigest, NodeId};
 use proto::limits::{HEARTBEAT_MS, SERVERS_KNOWN_MAX};
 use proto::node::NodeConditions;
-use proto::peer::{Remote, explain_status};
+use proto::peer::{Remote, explain_status, is_address};
 use proto::revision::{Epoch, Time};
 use proto::v1;
 use proto::v1::agents_client::AgentsClient;
@@ -342,14 +342,6 @@ struct Connection<'a> {
     begun: Instant,
     pace: Pace,
     engine_told: Option<EngineInfo>,
-}
-
-/// `HOST:PORT` and nothing else.
-fn is_address(text: &str) -> bool {
-    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
-    text.len() <= 260
-        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
-        && text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && is_port(port))
 }
 
 impl<'a> Connection<'a> {

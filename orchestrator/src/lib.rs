@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod api;
+mod disk;
 pub mod dispatcher;
 pub mod engine;
 pub mod enrolment;

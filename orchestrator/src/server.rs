@@ -361,14 +361,7 @@ fn choose_ranges(config: &ServerConfig) -> Result<Ranges, ServerError> {
         Some(containers) => with_neighbour(containers, &config.used)?,
         None => ranges::choose_range(&config.used, RANGE_PREFIX_DEFAULT).ok_or(ServerError::NoRange)?,
     };
-    let node_prefix = chosen.containers.prefix().max(24);
-    Ok(Ranges {
-        containers: chosen.containers.address(),
-        containers_prefix: chosen.containers.prefix(),
-        services: chosen.services.address(),
-        services_prefix: chosen.services.prefix(),
-        node_prefix,
-    })
+    Ok(chosen.into())
 }
 
 /// The operator's range for containers, and the one behind it for services.

@@ -14,7 +14,7 @@ use proto::v1::control_client::ControlClient;
 use tonic::transport::Channel;
 
 use crate::disk::{Disk, Survivors};
-use crate::site::{PATIENCE, until};
+use crate::site::{PATIENCE, snapshot, until};
 
 static LABS: AtomicU32 = AtomicU32::new(0);
 
@@ -247,19 +247,14 @@ impl Lab {
 
     /// The servers, asked of one.
     pub async fn servers_seen(&self, at: usize) -> Option<Vec<v1::Server>> {
-        let mut control = self.control(at);
-        let asked = control.get_snapshot(v1::GetSnapshotRequest::default());
-        let answer = tokio::time::timeout(Duration::from_secs(3), asked).await.ok()?.ok()?;
-        Some(answer.into_inner().servers)
+        Some(snapshot(self.control(at), v1::GetSnapshotRequest::default()).await?.servers)
     }
 
     /// What one knows itself, be it old.
     pub async fn stale(&self, at: usize) -> Option<v1::Snapshot> {
         let mut asked = tonic::Request::new(v1::GetSnapshotRequest::default());
         asked.metadata_mut().insert(proto::STALE, tonic::metadata::MetadataValue::from_static("1"));
-        let mut control = self.control(at);
-        let answer = tokio::time::timeout(Duration::from_secs(3), control.get_snapshot(asked)).await.ok()?.ok()?;
-        Some(answer.into_inner())
+        snapshot(self.control(at), asked).await
     }
 
     /// The one that leads, once all of these say the same and all that vote are there.

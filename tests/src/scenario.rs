@@ -18,7 +18,6 @@ use proto::spec::{MountSource, PortMode, ProjectSpec, VolumeSpec};
 use proto::task_state::{Health, Phase, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::net::Ipv4Addr;
 
 use spec::{ms, port, service};
 
@@ -65,13 +64,7 @@ type Done = Result<(), String>;
 
 impl World {
     fn new() -> World {
-        let ranges = Ranges {
-            containers: Ipv4Addr::new(10, 210, 0, 0),
-            containers_prefix: 16,
-            services: Ipv4Addr::new(10, 211, 0, 0),
-            services_prefix: 16,
-            node_prefix: 24,
-        };
+        let ranges = Ranges::default();
         let mut world = World {
             state: State::empty(),
             leases: Leases::default(),

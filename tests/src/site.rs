@@ -71,6 +71,15 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl 
     }
 }
 
+/// What a server tells, if it does within three seconds.
+pub async fn snapshot(
+    mut door: ControlClient<Channel>,
+    asked: impl tonic::IntoRequest<v1::GetSnapshotRequest>,
+) -> Option<v1::Snapshot> {
+    let answer = tokio::time::timeout(Duration::from_secs(3), door.get_snapshot(asked)).await;
+    Some(answer.ok()?.ok()?.into_inner())
+}
+
 // === impl Site ===
 
 impl Site {

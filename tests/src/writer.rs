@@ -13,7 +13,7 @@ use proto::v1::control_client::ControlClient;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
-use crate::site::{now_ms, shop, until};
+use crate::site::{now_ms, shop, snapshot, until};
 
 static WRITERS: AtomicU32 = AtomicU32::new(0);
 /// Longest wait for one server's answer, before the next one is asked.
@@ -90,14 +90,9 @@ impl Writer {
 
 /// The release of a project that a server tells of, once it answers.
 pub async fn release_of(project: &str, door: &ControlClient<Channel>) -> u64 {
-    let snapshot = until("a server answers", async || {
-        let mut door = door.clone();
-        let asked = door.get_snapshot(v1::GetSnapshotRequest::default());
-        tokio::time::timeout(Duration::from_secs(3), asked).await.ok()?.ok()
-    })
-    .await
-    .into_inner();
-    snapshot.projects.iter().find(|p| p.name == project).map(|p| p.release).unwrap_or_default()
+    let found =
+        until("a server answers", async || snapshot(door.clone(), v1::GetSnapshotRequest::default()).await).await;
+    found.projects.iter().find(|p| p.name == project).map(|p| p.release).unwrap_or_default()
 }
 
 /// What was acknowledged and is not there: a release that was given twice, or one beyond what was found.

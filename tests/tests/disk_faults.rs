@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use proto::v1;
 use tests::disk::{Fault, Survivors};
 use tests::lab::Lab;
-use tests::site::{PATIENCE, until};
+use tests::site::{PATIENCE, snapshot, until};
 use tests::writer::{Writer, lost, release_of};
 
 async fn three() -> (Lab, Writer) {
@@ -74,10 +74,8 @@ async fn a_leader_whose_sync_hangs_is_replaced_and_says_nothing_old() {
     writer.more(10).await;
     assert!(lab.disk(leader).struck() > 0, "nothing hung");
     let newest = writer.acknowledged().last().expect("something was written").release;
-    let mut door = lab.control(leader);
-    let asked = door.get_snapshot(v1::GetSnapshotRequest::default());
-    if let Ok(Ok(answer)) = tokio::time::timeout(Duration::from_secs(2), asked).await {
-        let told = answer.into_inner().projects.first().map(|p| p.release);
+    if let Some(found) = snapshot(lab.control(leader), v1::GetSnapshotRequest::default()).await {
+        let told = found.projects.first().map(|p| p.release);
         assert!(told >= Some(newest), "it tells of {told:?}, {newest} was acknowledged before");
     }
     // What hung is answered with an error: from then on nothing on it can be trusted.
@@ -127,10 +125,8 @@ async fn told(lab: &mut Lab) -> Option<u64> {
             assert!(!lab.ended(0).await, "it ended as if all were well: {}", lab.log(0));
             return None;
         }
-        let mut door = lab.control(0);
-        let asked = door.get_snapshot(v1::GetSnapshotRequest::default());
-        if let Ok(Ok(answer)) = tokio::time::timeout(Duration::from_secs(1), asked).await {
-            return Some(answer.into_inner().projects.first().map(|p| p.release).unwrap_or_default());
+        if let Some(found) = snapshot(lab.control(0), v1::GetSnapshotRequest::default()).await {
+            return Some(found.projects.first().map(|p| p.release).unwrap_or_default());
         }
         assert!(Instant::now() < end, "it neither answers nor ends: {}", lab.log(0));
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -13,7 +13,6 @@ use proto::revision::{Time, Wall};
 use proto::spec::*;
 use proto::task_state::{Health, Phase, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// Rounds after which a cluster is said not to come to rest.
@@ -89,13 +88,7 @@ struct Cluster {
 
 impl Cluster {
     fn new(cpus: &[u64]) -> Cluster {
-        let ranges = Ranges {
-            containers: Ipv4Addr::new(10, 210, 0, 0),
-            containers_prefix: 16,
-            services: Ipv4Addr::new(10, 211, 0, 0),
-            services_prefix: 16,
-            node_prefix: 24,
-        };
+        let ranges = Ranges::default();
         let mut cluster = Cluster { state: State::empty(), now: Time(1_000) };
         cluster.command(Command::Bootstrap { cluster: ClusterId(7), ranges });
         cluster.command(Command::RaiseVersion { to: STATE_VERSION });

@@ -10,7 +10,7 @@ use tests::disk::{Fault, Survivors};
 use tests::lab::Lab;
 use tests::writer::{Writer, lost, release_of};
 
-/// Bytes of every other write: more than a page of the log's database, so that entries are in parts.
+/// Bytes of every other write: entries that do not fit into one page of the log's database.
 const BALLAST: usize = 40_000;
 
 fn cuts() -> u64 {

@@ -10,7 +10,6 @@ use crate::engine::{Command, State};
 use crate::forward::not_leading;
 use crate::membership::rules::View;
 use crate::membership::view;
-use crate::rotation::rules::{holding, lacking};
 
 // === impl Api ===
 
@@ -75,12 +74,12 @@ fn told(state: &State, seen: &View, number: u64) -> v1::RotateSealingKeyResponse
             told.key.clone_from(&rotation.to);
             told.left = count(state.sealed_with(&rotation.from).count());
             if rotation.phase == RotationPhase::Spreading {
-                told.waits_for = waits(&mut lacking(state, &rotation.to));
+                told.waits_for = waits(&mut state.lacking(&rotation.to));
             }
         }
         None => {
             let old = sealing.retired.last().map(String::as_str).unwrap_or_default();
-            told.waits_for = waits(&mut holding(state, old));
+            told.waits_for = waits(&mut state.holding(old));
             // One that is away gives it up when it comes back: nobody has to wait for that.
             if told.waits_for.iter().any(|server| !server.away) {
                 FORGETTING.clone_into(&mut told.phase);

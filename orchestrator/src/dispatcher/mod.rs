@@ -44,6 +44,8 @@ struct Inner {
     raft: RaftHandle,
     state: watch::Receiver<Arc<State>>,
     tables: watch::Receiver<Arc<EndpointTable>>,
+    /// Where servers are.
+    servers: watch::Receiver<Vec<String>>,
     leases: mpsc::UnboundedSender<LeaseEvent>,
     switchboard: Switchboard,
     sealer: Arc<Sealer>,
@@ -63,16 +65,33 @@ impl Dispatcher {
         clock: Arc<dyn Clock>,
     ) -> Dispatcher {
         let state = raft.state();
-        let (sender, tables) = watch::channel(Arc::new(endpoints(&state.borrow())));
-        tokio::spawn(project_tables(state.clone(), sender));
+        let (table_sender, tables) = watch::channel(Arc::new(endpoints(&state.borrow())));
+        let (server_sender, servers) = watch::channel(addresses(&state.borrow()));
+        tokio::spawn(project(state.clone(), table_sender, server_sender));
         let sessions = Mutex::default();
-        Dispatcher { inner: Arc::new(Inner { raft, state, tables, leases, switchboard, sealer, clock, sessions }) }
+        Dispatcher {
+            inner: Arc::new(Inner { raft, state, tables, servers, leases, switchboard, sealer, clock, sessions }),
+        }
     }
 }
 
-async fn project_tables(mut state: watch::Receiver<Arc<State>>, tables: watch::Sender<Arc<EndpointTable>>) {
+/// Where servers listen for agents; one that only answers on this host has no such place.
+fn addresses(state: &State) -> Vec<String> {
+    state.servers().map(|server| server.info.peers.clone()).filter(|address| !address.is_empty()).collect()
+}
+
+/// What all sessions send alike, worked out once.
+async fn project(
+    mut state: watch::Receiver<Arc<State>>,
+    tables: watch::Sender<Arc<EndpointTable>>,
+    servers: watch::Sender<Vec<String>>,
+) {
     while state.changed().await.is_ok() {
         let state = state.borrow_and_update().clone();
+        servers.send_if_modified(|known| {
+            let now = addresses(&state);
+            std::mem::replace(known, now.clone()) != now
+        });
         tables.send_if_modified(|known| match told::moved_table(known, &state) {
             Some(table) => {
                 *known = Arc::new(table);

@@ -19,7 +19,7 @@ use tonic::{Status, Streaming};
 use super::Inner;
 use super::told::Told;
 use crate::access::Caller;
-use crate::engine::{Command, Outcome, State, assignments};
+use crate::engine::{Command, Outcome, assignments};
 use crate::leader::LeaseEvent;
 use crate::raft::{Applied, ProposeError};
 
@@ -101,11 +101,6 @@ async fn greet(door: &Inner, caller: &Caller, hello: v1::AgentHello) -> Result<N
     }
 }
 
-/// Where servers listen for agents; one that only answers on this host has no such place.
-fn addresses(state: &State) -> Vec<String> {
-    state.servers().map(|server| server.info.peers.clone()).filter(|address| !address.is_empty()).collect()
-}
-
 fn unavailable(error: &ProposeError) -> Status {
     Status::unavailable(error.to_string())
 }
@@ -133,9 +128,10 @@ impl Session {
     async fn write_changes(self: Arc<Self>) {
         let mut states = self.door.state.clone();
         let mut tables = self.door.tables.clone();
+        let mut servers = self.door.servers.clone();
         states.mark_changed();
         tables.mark_changed();
-        let mut servers = Vec::new();
+        servers.mark_changed();
         loop {
             tokio::select! {
                 () = self.fence.cancelled() => return,
@@ -147,14 +143,14 @@ impl Session {
                 changed = states.changed() => {
                     if changed.is_err() { return }
                     let state = states.borrow_and_update().clone();
-                    let now = addresses(&state);
-                    if now != servers {
-                        servers.clone_from(&now);
-                        if !self.send(ToAgent::Servers(v1::KnownServers { addresses: now })).await { return }
-                    }
                     let Some(set) = assignments(&state, self.node, self.id) else { continue };
                     if !self.told().is_news(&set) { continue }
                     if !self.send(ToAgent::Assignments((&set).into())).await { return }
+                }
+                changed = servers.changed() => {
+                    if changed.is_err() { return }
+                    let addresses = servers.borrow_and_update().clone();
+                    if !self.send(ToAgent::Servers(v1::KnownServers { addresses })).await { return }
                 }
                 changed = tables.changed() => {
                     if changed.is_err() { return }

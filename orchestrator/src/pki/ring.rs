@@ -3,14 +3,15 @@
 //! One key is 32 bytes as they are, as every version has written it. While one takes the place of another there are several,
 //! as text: a line that says so, then `ID KEY` in hexadecimal digits for each. The file is replaced whole or not at all.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::seal::{KEY_BYTES, SealError, SealingKey, hex};
+use crate::disk;
 
 /// Most keys at once: one in use, one that takes its place, and those that are about to go.
 pub(super) const KEYS_MAX: usize = 4;
@@ -78,17 +79,15 @@ fn written(keys: &[Arc<SealingKey>]) -> Zeroizing<Vec<u8>> {
     text
 }
 
-/// Puts these keys in the place of what is there: beside it, synced, renamed, and the directory synced. Blocks.
+/// Puts these keys in the place of what is there. Blocks.
 pub(super) fn write(path: &Path, keys: &[Arc<SealingKey>]) -> Result<(), SealError> {
-    let fail = |source| SealError::File { path: path.to_owned(), verb: "written", source };
-    let directory = directory_of(path);
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(fail)?;
+    // With its mode, so that nobody else reads what is written over it.
     clear(path)?;
-    let beside = beside(path);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).map_err(fail)?;
-    file.write_all(&written(keys)).and_then(|()| file.sync_all()).map_err(fail)?;
-    std::fs::rename(&beside, path).map_err(fail)?;
-    File::open(directory).and_then(|d| d.sync_all()).map_err(fail)
+    let (directory, name) = (directory_of(path), path.file_name().unwrap_or_default().to_string_lossy());
+    let written = disk::create_private_dir(directory)
+        .and_then(|()| disk::write_whole(directory, &name, &written(keys)))
+        .map(drop);
+    written.map_err(|source| SealError::File { path: path.to_owned(), verb: "written", source })
 }
 
 /// Removes what a write that did not end has left.
@@ -116,7 +115,7 @@ pub fn keep_given(path: &Path, given: &[Zeroizing<Vec<u8>>]) -> Result<(), SealE
 
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    name.push(disk::UNFINISHED);
     path.with_file_name(name)
 }
 
@@ -214,6 +213,6 @@ mod tests {
         assert_eq!(directory_of(Path::new("seal.key")), Path::new("."));
         assert_eq!(directory_of(Path::new("keys/seal.key")), Path::new("keys"));
         assert_eq!(directory_of(Path::new("/seal.key")), Path::new("/"));
-        assert_eq!(beside(Path::new("keys/seal.key")), Path::new("keys/seal.key.new"));
+        assert_eq!(beside(Path::new("keys/seal.key")), Path::new("keys/seal.key.tmp"));
     }
 }

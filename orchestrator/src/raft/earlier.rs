@@ -7,9 +7,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::disk;
 use super::error::RaftError;
 use super::parts;
+use crate::disk;
 
 /// The database's main file.
 const DATABASE_FILE: &str = "db";

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use proto::id::ServerId;
 use tokio::sync::oneshot;
 
-use super::disk;
 use super::error::RaftError;
 use super::log_store::LogStore;
+use crate::disk;
 
 const ID_FILE: &str = "server-id";
 const LOCK_FILE: &str = "lock";

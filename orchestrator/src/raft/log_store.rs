@@ -28,17 +28,16 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::codec;
-use super::disk;
 use super::earlier::{self, Earlier};
 use super::error::RaftError;
 use super::fault::{Fault, held};
 use super::identity::Guard;
 use super::mark::{Mark, Reached};
 use super::meter::Meter;
-use super::parts::Broken;
 use super::recent::Recent;
 use super::record::{self, Position, VoteRecord};
 use super::type_config::{Entry, LogId, StorageError, StorageIoError, TypeConfig, Vote};
+use crate::disk;
 
 /// Bytes of the page cache: the log is read from memory (`recent`), so it may be small.
 const CACHE_BYTES: usize = 16 << 20;
@@ -243,9 +242,7 @@ impl Tables<'_> {
     }
 
     fn remove(&mut self, range: impl RangeBounds<u64>) -> io::Result<()> {
-        self.log
-            .retain_in((range.start_bound().cloned(), range.end_bound().cloned()), |_, _| false)
-            .map_err(io::Error::other)
+        self.log.retain_in(range, |_, _| false).map_err(io::Error::other)
     }
 }
 
@@ -254,27 +251,28 @@ impl Store {
         write(&self.database, act)
     }
 
+    fn unusable(&self, cause: &dyn std::error::Error) -> RaftError {
+        RaftError::Database { path: self.dir.clone(), cause: cause.to_string() }
+    }
+
     fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, RaftError> {
-        let unusable = |cause: String| RaftError::Database { path: self.dir.clone(), cause };
-        let transaction = self.database.begin_read().map_err(|e| unusable(e.to_string()))?;
-        let meta = transaction.open_table(META).map_err(|e| unusable(e.to_string()))?;
-        let stored = meta.get(key).map_err(|e| unusable(e.to_string()))?;
+        let transaction = self.database.begin_read().map_err(|e| self.unusable(&e))?;
+        let meta = transaction.open_table(META).map_err(|e| self.unusable(&e))?;
+        let stored = meta.get(key).map_err(|e| self.unusable(&e))?;
         let decoded = stored.map(|frame| codec::open(frame.value())).transpose();
         decoded.map_err(|e| RaftError::undecodable(&self.dir, format!("record `{key}`"), e))
     }
 
-    /// Checks every entry, finds the ends, and completes a cut that a crash interrupted.
+    /// Checks every entry and finds the ends. What a cut that a crash interrupted left of an earlier release's log stays
+    /// unread, until the next cut.
     fn read_through(&self, meter: &Meter) -> Result<Bounds, RaftError> {
         self.get::<u64>(SERVER_ID)?;
         self.get::<VoteRecord>(VOTE)?;
         let purged = self.get::<Position>(PURGED)?.map(LogId::from);
         let first = purged.map_or(0, |id| id.index + 1);
-        // A log that was taken over may be cut in the middle of a cut.
-        self.write(|tables| tables.remove(..first)).map_err(RaftError::io("clean", &self.dir))?;
         let mut last = purged;
-        let all = self.entries(0, u64::MAX).map_err(|broken| broken.refusal(&self.dir))?;
-        for (next, found) in (first..).zip(all) {
-            let (entry, bytes) = found.map_err(|broken| broken.refusal(&self.dir))?;
+        for (next, found) in (first..).zip(self.entries(first, u64::MAX)?) {
+            let (entry, bytes) = found?;
             if entry.log_id.index != next {
                 let cause = format!("entry {} follows where {next} is missing", entry.log_id.index);
                 return Err(RaftError::Damaged { path: self.dir.clone(), what: format!("entry {next}"), cause });
@@ -290,14 +288,19 @@ impl Store {
     }
 
     /// The entries `from..to` in order, each with the bytes it takes.
-    fn entries(&self, from: u64, to: u64) -> Result<impl Iterator<Item = Result<(Entry, usize), Broken>>, Broken> {
-        let broken = |cause: String| Broken::Database(cause);
-        let transaction = self.database.begin_read().map_err(|e| broken(e.to_string()))?;
-        let log = transaction.open_table(LOG).map_err(|e| broken(e.to_string()))?;
-        let found = log.range(from..to).map_err(|e| broken(e.to_string()))?;
-        Ok(found.map(move |found| {
-            let (index, frame) = found.map_err(|e| broken(e.to_string()))?;
-            open_entry(index.value(), frame.value())
+    fn entries(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> Result<impl Iterator<Item = Result<(Entry, usize), RaftError>> + '_, RaftError> {
+        let transaction = self.database.begin_read().map_err(|e| self.unusable(&e))?;
+        let log = transaction.open_table(LOG).map_err(|e| self.unusable(&e))?;
+        let found = log.range(from..to).map_err(|e| self.unusable(&e))?;
+        Ok(found.map(|found| {
+            let (index, frame) = found.map_err(|e| self.unusable(&e))?;
+            let entry = record::open_entry(frame.value());
+            let entry = entry.map_err(|e| RaftError::undecodable(&self.dir, format!("entry {}", index.value()), e))?;
+            Ok((entry, frame.value().len()))
         }))
     }
 
@@ -313,6 +316,9 @@ impl Store {
             return Err(RaftError::Damaged { path: self.dir.clone(), what: "the end".to_owned(), cause });
         }
         let reached = Reached { last, vote };
+        if marked == Some(reached) {
+            return Ok(());
+        }
         self.mark.begin(&self.dir, reached).map_err(RaftError::io("write the mark of the log in", &self.dir))
     }
 
@@ -330,7 +336,7 @@ impl Store {
         })
     }
 
-    fn read(&self, from: u64, to: u64, max_bytes: usize) -> Result<Vec<Entry>, Broken> {
+    fn read(&self, from: u64, to: u64, max_bytes: usize) -> Result<Vec<Entry>, RaftError> {
         let mut found = Vec::new();
         let mut total = 0;
         for entry in self.entries(from, to)? {
@@ -342,20 +348,6 @@ impl Store {
             found.push(entry);
         }
         Ok(found)
-    }
-}
-
-fn open_entry(index: u64, frame: &[u8]) -> Result<(Entry, usize), Broken> {
-    let entry = record::open_entry(frame).map_err(|source| Broken::Entry { index, source })?;
-    Ok((entry, frame.len()))
-}
-
-impl Broken {
-    pub(super) fn refusal(self, dir: &Path) -> RaftError {
-        match self {
-            Broken::Database(cause) => RaftError::Database { path: dir.to_owned(), cause },
-            Broken::Entry { index, source } => RaftError::undecodable(dir, format!("entry {index}"), source),
-        }
     }
 }
 
@@ -401,8 +393,7 @@ impl LogStore {
             return Ok(entries);
         }
         let store = self.store.clone();
-        let read =
-            tokio::task::spawn_blocking(move || store.read(from, to, max_bytes).map_err(|b| b.refusal(&store.dir)));
+        let read = tokio::task::spawn_blocking(move || store.read(from, to, max_bytes));
         let cause = match read.await {
             Ok(Ok(entries)) => return Ok(entries),
             Ok(Err(e)) => e.to_string(),

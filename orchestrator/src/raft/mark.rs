@@ -14,9 +14,9 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Mutex;
 
-use super::disk;
 use super::fault::held;
 use super::record::{Position, VoteRecord};
+use crate::disk;
 
 const FILE: &str = "mark";
 const FORMAT: u8 = 1;

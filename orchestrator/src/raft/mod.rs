@@ -19,7 +19,6 @@
 mod canvass;
 mod clock;
 mod codec;
-mod disk;
 mod earlier;
 mod error;
 mod fault;

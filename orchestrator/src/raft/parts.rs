@@ -3,8 +3,10 @@
 //! Never touches the database. Called by `earlier`.
 
 use std::fmt::Display;
+use std::path::Path;
 
 use super::codec::CodecError;
+use super::error::RaftError;
 
 /// Bytes of one value.
 #[cfg(test)]
@@ -16,6 +18,17 @@ const KEY_BYTES: usize = 8 + 2;
 pub(super) enum Broken {
     Database(String),
     Entry { index: u64, source: CodecError },
+}
+
+// === impl Broken ===
+
+impl Broken {
+    pub(super) fn refusal(self, dir: &Path) -> RaftError {
+        match self {
+            Broken::Database(cause) => RaftError::Database { path: dir.to_owned(), cause },
+            Broken::Entry { index, source } => RaftError::undecodable(dir, format!("entry {index}"), source),
+        }
+    }
 }
 
 /// Key of one part: big-endian, so that the order of keys is the order of the log.

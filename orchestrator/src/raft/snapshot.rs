@@ -14,12 +14,12 @@ use proto::revision::Revision;
 use tokio::sync::watch;
 
 use super::codec::{self, CodecError};
-use super::disk;
 use super::error::RaftError;
 use super::fault::held;
 use super::identity::Guard;
 use super::record::{self, SnapshotRecord};
 use super::type_config::{Snapshot, SnapshotMeta};
+use crate::disk;
 
 const SUFFIX: &str = ".snap";
 const KEPT: usize = 2;

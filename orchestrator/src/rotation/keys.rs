@@ -59,7 +59,7 @@ impl Keys {
             _ => None,
         };
         let own = self.raft.id();
-        let holding = rules::holding(state, id).filter(|server| *server != own);
+        let holding = state.holding(id).filter(|server| *server != own);
         let others = holding.filter_map(|server| Some(state.server(server)?.info.peers.clone()));
         let mut problems = Vec::new();
         for address in leader.into_iter().chain(others).filter(|address| !address.is_empty()) {

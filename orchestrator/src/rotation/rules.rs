@@ -1,6 +1,5 @@
 //! What comes next in a rotation, given State. Pure.
 
-use proto::id::ServerId;
 use std::collections::BTreeSet;
 
 use crate::engine::State;
@@ -33,7 +32,7 @@ pub fn next(state: &State, has: impl Fn(&str) -> bool) -> Option<Next> {
     match rotation.phase {
         RotationPhase::Spreading if !has(&rotation.to) => Some(Next::Draw),
         RotationPhase::Spreading => {
-            let is_spread = state.servers().next().is_some() && lacking(state, &rotation.to).next().is_none();
+            let is_spread = state.servers().next().is_some() && state.lacking(&rotation.to).next().is_none();
             is_spread.then(|| Next::Use(rotation.to.clone()))
         }
         RotationPhase::Resealing => {
@@ -44,18 +43,6 @@ pub fn next(state: &State, has: impl Fn(&str) -> bool) -> Option<Next> {
             Some(Next::Reseal { parts, keys: rotation.clone() })
         }
     }
-}
-
-/// The servers that have not said that they have a key.
-pub fn lacking<'a>(state: &'a State, key: &'a str) -> impl Iterator<Item = ServerId> + 'a {
-    let lacks = move |keys: &[String]| !keys.iter().any(|held| held == key);
-    state.servers().filter(move |server| lacks(&server.info.sealing_keys)).map(|server| server.info.id)
-}
-
-/// The servers that said that they have a key, and not that they gave it up.
-pub fn holding<'a>(state: &'a State, key: &'a str) -> impl Iterator<Item = ServerId> + 'a {
-    let holds = move |keys: &[String]| keys.iter().any(|held| held == key);
-    state.servers().filter(move |server| holds(&server.info.sealing_keys)).map(|server| server.info.id)
 }
 
 /// The keys that a server needs now.
@@ -70,10 +57,9 @@ mod tests {
     use super::*;
     use crate::engine::model::{Authority, Content, Ranges, ServerInfo};
     use crate::engine::{Command, KEY_ROTATION, Outcome, Stamped, apply};
-    use proto::id::{BlobDigest, ClusterId};
+    use proto::id::{BlobDigest, ClusterId, ServerId};
     use proto::revision::{Time, Wall};
     use proto::spec::BlobKind;
-    use std::net::Ipv4Addr;
 
     fn say(state: &mut State, command: Command) {
         let stamped = Stamped { at: Time(0), wall: Wall(0), request: None, by: None, command };
@@ -104,13 +90,7 @@ mod tests {
 
     fn world() -> State {
         let mut state = State::empty();
-        let ranges = Ranges {
-            containers: Ipv4Addr::new(10, 210, 0, 0),
-            containers_prefix: 16,
-            services: Ipv4Addr::new(10, 211, 0, 0),
-            services_prefix: 16,
-            node_prefix: 24,
-        };
+        let ranges = Ranges::default();
         say(&mut state, Command::Bootstrap { cluster: ClusterId(1), ranges });
         say(&mut state, Command::RaiseVersion { to: KEY_ROTATION });
         say(&mut state, Command::FoundAuthority { authority: Authority { certificate: vec![], key: sealed("a") } });
@@ -128,7 +108,7 @@ mod tests {
         assert_eq!(next(&state, |_| true), None, "no server has said what it has");
         server(&mut state, &["a"]);
         assert_eq!(next(&state, |_| true), None);
-        assert_eq!(lacking(&state, "b").collect::<Vec<_>>(), [ServerId(1)]);
+        assert_eq!(state.lacking("b").collect::<Vec<_>>(), [ServerId(1)]);
         server(&mut state, &["a", "b"]);
         assert_eq!(next(&state, |_| true), Some(Next::Use("b".to_owned())));
         assert_eq!(next(&state, |_| false), Some(Next::Draw), "it could seal nothing with it");
@@ -153,6 +133,6 @@ mod tests {
         assert_eq!(next(&state, |_| true), Some(Next::Finish("b".to_owned())));
         say(&mut state, Command::FinishKeyRotation { to: "b".to_owned() });
         assert_eq!(next(&state, |_| true), None);
-        assert_eq!(holding(&state, "a").count(), 1);
+        assert_eq!(state.holding("a").count(), 1);
     }
 }

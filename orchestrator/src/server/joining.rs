@@ -9,13 +9,12 @@ use proto::id::ServerId;
 use proto::identity::Subject;
 use proto::join_token::JoinToken;
 use proto::peer::{EnrolError, Kept, KeptError, KeyError, PrivateKey, enrol_server};
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
+use crate::disk;
 use crate::pki::ring::keep_given;
 use crate::pki::seal::SealError;
 use crate::raft::PeerIdentity;
@@ -105,7 +104,7 @@ pub(super) async fn join(data_dir: &Path, seal_key: &Path, join: &Join) -> Resul
         }
     };
     keep_given(seal_key, &sealing_keys)?;
-    write(&data_dir.join(IDENTITY), &kept.write())?;
+    write(data_dir, IDENTITY, &kept.write())?;
     let path = data_dir.join(JOINING);
     std::fs::remove_file(&path).map_err(|source| JoinError::File { verb: "remove", path, source })?;
     tracing::info!(server = %id, "joined the cluster");
@@ -139,7 +138,7 @@ fn drawn(data_dir: &Path) -> Result<(ServerId, PrivateKey), JoinError> {
     let key = PrivateKey::generate()?;
     let mut bytes = Zeroizing::new(id.to_be_bytes().to_vec());
     bytes.extend_from_slice(key.pkcs8());
-    write(&path, &bytes)?;
+    write(data_dir, JOINING, &bytes)?;
     Ok((ServerId(id), key))
 }
 
@@ -151,17 +150,10 @@ fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, JoinError> {
     }
 }
 
-/// Whole or not at all, and on disk; for the owner's eyes.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), JoinError> {
-    let unfinished = path.with_extension("tmp");
-    let written = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, path)?;
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    written().map_err(|source| JoinError::File { verb: "write", path: path.to_owned(), source })
+/// For the owner's eyes.
+fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), JoinError> {
+    let written = disk::write_whole(dir, name, bytes).map(drop);
+    written.map_err(|source| JoinError::File { verb: "write", path: dir.join(name), source })
 }
 
 #[cfg(test)]

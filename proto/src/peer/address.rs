@@ -2,14 +2,26 @@
 
 use std::net::IpAddr;
 
+/// Host and port, where both are written. An IPv6 address without brackets is all colons and names no port.
+fn split(server: &str) -> Option<(&str, u16)> {
+    let (host, port) = server.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    (!host.contains(':') || host.ends_with(']')).then_some((host, port))
+}
+
+/// Longest `HOST:PORT`: a name of DNS has 253 characters at most.
+const ADDRESS_MAX_BYTES: usize = 260;
+
+/// Whether this is `HOST:PORT` and nothing else.
+pub fn is_address(text: &str) -> bool {
+    text.len() <= ADDRESS_MAX_BYTES
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+        && split(text).is_some_and(|(host, port)| !host.is_empty() && port > 0)
+}
+
 /// `HOST`, `HOST:PORT`, or an IPv6 address with or without brackets: the port is added where none is written.
 pub fn with_port(server: &str, port: u16) -> String {
-    let has_port = match server.rsplit_once(':') {
-        // An IPv6 address without brackets is all colons.
-        Some((host, port)) => port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')),
-        None => false,
-    };
-    match (has_port, server.parse::<IpAddr>()) {
+    match (split(server).is_some(), server.parse::<IpAddr>()) {
         (true, _) => server.to_owned(),
         (false, Ok(IpAddr::V6(address))) => format!("[{address}]:{port}"),
         (false, _) => format!("{server}:{port}"),
@@ -19,6 +31,17 @@ pub fn with_port(server: &str, port: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_a_port_and_nothing_else() {
+        for good in ["host:7421", "10.0.0.1:1", "[2001:db8::1]:7421"] {
+            assert!(is_address(good), "{good}");
+        }
+        for bad in ["host", "host:0", ":7421", "a b:1", "a\n:1", "2001:db8::1", "host:70000", &format!("{:0>260}:1", 0)]
+        {
+            assert!(!is_address(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn a_port_is_added_where_there_is_none() {

@@ -10,7 +10,7 @@ mod kept;
 mod key;
 mod memory;
 
-pub use address::with_port;
+pub use address::{is_address, with_port};
 pub use dial::{Credentials, Remote, Trust, explain, explain_status};
 pub use enrol::{EnrolError, enrol, enrol_server, renew};
 pub use kept::{Kept, KeptError};

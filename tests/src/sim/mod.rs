@@ -36,7 +36,6 @@ use proto::node::{FEATURE_PREPARE, NodeInfo};
 use proto::revision::Wall;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Arguments;
-use std::net::Ipv4Addr;
 use std::panic::AssertUnwindSafe;
 
 use crate::invariants::Promises;
@@ -182,12 +181,9 @@ impl World {
 
     fn begin(&mut self) {
         let ranges = Ranges {
-            containers: Ipv4Addr::new(10, 210, 0, 0),
-            containers_prefix: 16,
-            services: Ipv4Addr::new(10, 211, 0, 0),
-            services_prefix: 16,
             // Tight: addresses come round.
             node_prefix: if self.params.tight { 28 } else { 24 },
+            ..Ranges::default()
         };
         self.bootstrap(Command::Bootstrap { cluster: ClusterId(7), ranges });
         self.at(1, Event::Elected);

@@ -3,7 +3,6 @@
 //! A change that the engine takes from a peer must never end the server: it would end every server that applies it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
 use orchestrator::engine::model::Ranges;
 use orchestrator::engine::{Command, Leases, STATE_VERSION, Stamped, State, apply, reconcile};
@@ -237,13 +236,7 @@ fn length_delimited(number: u64, content: &[u8], bytes: &mut Vec<u8>) {
 /// A cluster with a node that runs tasks 1, 2 and so on.
 fn state() -> State {
     let mut state = State::empty();
-    let ranges = Ranges {
-        containers: Ipv4Addr::new(10, 210, 0, 0),
-        containers_prefix: 16,
-        services: Ipv4Addr::new(10, 211, 0, 0),
-        services_prefix: 16,
-        node_prefix: 24,
-    };
+    let ranges = Ranges::default();
     let info = NodeInfo {
         id: NodeId(1),
         hostname: "h1".to_owned(),

@@ -1,6 +1,7 @@
 //! Address ranges of the cluster and how nodes and tasks get theirs.
 
 use proto::assignment::NodeNetwork;
+use proto::ranges;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
@@ -18,6 +19,31 @@ pub struct Ranges {
     pub services_prefix: u8,
     /// Prefix length of one node's subnet.
     pub node_prefix: u8,
+}
+
+/// What a cluster gets where no net is taken.
+impl Default for Ranges {
+    fn default() -> Ranges {
+        Ranges {
+            containers: Ipv4Addr::new(10, 210, 0, 0),
+            containers_prefix: 16,
+            services: Ipv4Addr::new(10, 211, 0, 0),
+            services_prefix: 16,
+            node_prefix: 24,
+        }
+    }
+}
+
+impl From<ranges::Ranges> for Ranges {
+    fn from(chosen: ranges::Ranges) -> Ranges {
+        Ranges {
+            containers: chosen.containers.address(),
+            containers_prefix: chosen.containers.prefix(),
+            services: chosen.services.address(),
+            services_prefix: chosen.services.prefix(),
+            node_prefix: chosen.containers.prefix().max(24),
+        }
+    }
 }
 
 impl Ranges {
@@ -46,14 +72,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_default_is_what_is_chosen_where_no_net_is_taken() {
+        let chosen = ranges::choose_range(&[], 16).expect("all are free");
+        assert_eq!(Ranges::from(chosen), Ranges::default());
+    }
+
+    #[test]
     fn nodes_get_disjoint_subnets_with_the_first_address_as_gateway() {
-        let ranges = Ranges {
-            containers: Ipv4Addr::new(10, 210, 0, 0),
-            containers_prefix: 16,
-            services: Ipv4Addr::new(10, 211, 0, 0),
-            services_prefix: 16,
-            node_prefix: 24,
-        };
+        let ranges = Ranges::default();
         assert_eq!(ranges.node_count(), 256);
         let third = ranges.node_network(2);
         assert_eq!(third.subnet, Ipv4Addr::new(10, 210, 2, 0));

@@ -27,6 +27,13 @@ pub struct ServerInfo {
     pub sealing_keys: Vec<String>,
 }
 
+impl ServerInfo {
+    /// Whether it says that it has this sealing key.
+    pub fn has_key(&self, id: &str) -> bool {
+        self.sealing_keys.iter().any(|held| held == id)
+    }
+}
+
 /// A server that is or will be a member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

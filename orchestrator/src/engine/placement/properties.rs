@@ -88,13 +88,7 @@ fn cluster(hosts: &[Host], services: &[ServiceSpec], tasks: &[(usize, usize)]) -
         apply(&mut state, &Stamped { at: Time(at), wall: Wall(at), request: None, by: None, command })
     };
     // Few addresses, so that they run out.
-    let ranges = Ranges {
-        containers: [10, 210, 0, 0].into(),
-        containers_prefix: 16,
-        services: [10, 211, 0, 0].into(),
-        services_prefix: 16,
-        node_prefix: 28,
-    };
+    let ranges = Ranges { node_prefix: 28, ..Ranges::default() };
     say(Command::Bootstrap { cluster: ClusterId(1), ranges });
     say(Command::RaiseVersion { to: STATE_VERSION });
     for (index, host) in hosts.iter().enumerate() {

@@ -1,5 +1,7 @@
 //! Which key seals what: questions to State about the sealing key.
 
+use proto::id::ServerId;
+
 use super::State;
 use crate::engine::model::{RotationPhase, SealedPart, Sealing};
 
@@ -24,6 +26,16 @@ impl State {
         let authority = self.authority.iter().filter(move |authority| authority.key.key_id() == Some(key));
         let blobs = self.blobs.values().filter(move |blob| blob.content.key_id() == Some(key));
         authority.map(|_| SealedPart::Authority).chain(blobs.map(|blob| SealedPart::Blob(blob.digest.clone())))
+    }
+
+    /// The servers that have not said that they have a key.
+    pub fn lacking<'a>(&'a self, key: &'a str) -> impl Iterator<Item = ServerId> + 'a {
+        self.servers.values().filter(move |server| !server.info.has_key(key)).map(|server| server.info.id)
+    }
+
+    /// The servers that said that they have a key, and not that they gave it up.
+    pub fn holding<'a>(&'a self, key: &'a str) -> impl Iterator<Item = ServerId> + 'a {
+        self.servers.values().filter(move |server| server.info.has_key(key)).map(|server| server.info.id)
     }
 
     /// How many things are sealed.

@@ -65,7 +65,7 @@ async fn a_log_of_an_earlier_release_is_taken_over() {
         assert!((1..=3).all(|n| sample::holds(&raft.state().borrow(), n)));
         raft.shutdown().await.unwrap();
     }
-    let names = super::super::disk::names(&log_dir).unwrap();
+    let names = crate::disk::names(&log_dir).unwrap();
     assert_eq!(names, ["log.redb", "mark"], "nothing else is left");
 }
 

@@ -312,13 +312,7 @@ fn key() -> ServiceKey {
 }
 
 fn ranges() -> Ranges {
-    Ranges {
-        containers: Ipv4Addr::new(10, 210, 0, 0),
-        containers_prefix: 16,
-        services: Ipv4Addr::new(10, 211, 0, 0),
-        services_prefix: 16,
-        node_prefix: 24,
-    }
+    Ranges::default()
 }
 
 fn sealed() -> Content {

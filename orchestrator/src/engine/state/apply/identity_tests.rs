@@ -3,7 +3,6 @@
 use proto::id::{ClusterId, NodeId};
 use proto::identity::{OperatorRole, Subject};
 use proto::revision::{Time, Wall};
-use std::net::Ipv4Addr;
 
 use crate::engine::command::Enrolling;
 use crate::engine::model::{Grant, Ranges, Token};
@@ -22,13 +21,7 @@ struct World(State, Vec<Stamped>);
 impl World {
     fn new() -> World {
         let mut world = World(State::empty(), Vec::new());
-        let ranges = Ranges {
-            containers: Ipv4Addr::new(10, 210, 0, 0),
-            containers_prefix: 16,
-            services: Ipv4Addr::new(10, 211, 0, 0),
-            services_prefix: 16,
-            node_prefix: 24,
-        };
+        let ranges = Ranges::default();
         world.at(0, Command::Bootstrap { cluster: ClusterId(1), ranges });
         world.at(0, Command::RaiseVersion { to: 3 });
         world

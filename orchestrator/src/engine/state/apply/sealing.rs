@@ -45,9 +45,8 @@ pub(super) fn use_new(state: &mut State, to: &str, digest_key: &Content) -> Outc
     if digest_key.key_id() != Some(to) || state.servers.is_empty() {
         return wrong();
     }
-    let lacks = |key: &str| state.servers.values().find(|s| !s.info.sealing_keys.iter().any(|held| held == key));
-    if let Some(server) = lacks(to) {
-        return Outcome::Rejected(Rejection::KeyNotSpread(server.info.id));
+    if let Some(server) = state.lacking(to).next() {
+        return Outcome::Rejected(Rejection::KeyNotSpread(server));
     }
     let sealing = Arc::make_mut(&mut state.sealing);
     sealing.digest_key = Some(digest_key.clone());

@@ -3,7 +3,6 @@
 use proto::id::{BlobDigest, ClusterId, ServerId};
 use proto::revision::{Time, Wall};
 use proto::spec::BlobKind;
-use std::net::Ipv4Addr;
 
 use crate::engine::model::{Authority, Content, Ranges, RotationPhase, SealedPart, ServerInfo};
 use crate::engine::outcome::{Outcome, Rejection};
@@ -23,13 +22,7 @@ fn digest(n: u8) -> BlobDigest {
 impl World {
     fn new() -> World {
         let mut world = World(State::empty(), Vec::new());
-        let ranges = Ranges {
-            containers: Ipv4Addr::new(10, 210, 0, 0),
-            containers_prefix: 16,
-            services: Ipv4Addr::new(10, 211, 0, 0),
-            services_prefix: 16,
-            node_prefix: 24,
-        };
+        let ranges = Ranges::default();
         world.done(Command::Bootstrap { cluster: ClusterId(1), ranges });
         world.done(Command::RaiseVersion { to: KEY_ROTATION });
         let authority = Authority { certificate: vec![1], key: sealed("a") };
