@@ -96,7 +96,7 @@ pub enum Command {
     /// List and revoke operators
     #[command(after_help = OPERATOR_HELP)]
     Operator(OperatorArgs),
-    /// Revoke a node's certificate
+    /// Label a node for placement, or revoke its certificate
     #[command(after_help = NODE_HELP)]
     Node(NodeArgs),
     /// Choose which servers vote, or remove one
@@ -781,8 +781,26 @@ pub struct NodeArgs {
 /// Under `ctl node`.
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
+    /// Give a node labels for placement, and take some away, while its agent runs
+    #[command(after_help = NODE_LABEL_HELP)]
+    #[command(override_usage = "ctl node label [OPTIONS] <NODE> <KEY=VALUE|KEY->...")]
+    Label(NodeLabelArgs),
     /// Refuse a node's certificate from now on; a fresh token lets it back in, with another key if need be
     Revoke(NodeRevokeArgs),
+}
+
+/// `ctl node label`.
+#[derive(Debug, ClapArgs)]
+pub struct NodeLabelArgs {
+    /// Host name or id, as `ctl get nodes` shows it
+    #[arg(add = with(Want::Nodes))]
+    pub node: String,
+    /// KEY=VALUE sets a label, KEY- removes one
+    #[arg(value_name = "KEY=VALUE|KEY-")]
+    pub labels: Vec<String>,
+    /// Refuse unless this revision was the last that changed them (0: none has), as `ctl describe node` shows it
+    #[arg(long, value_name = "REVISION")]
+    pub expect: Option<u64>,
 }
 
 /// `ctl node revoke`.
@@ -1211,9 +1229,21 @@ EXAMPLES
 
 const NODE_HELP: &str = "\
 EXAMPLES
+  ctl node label host-b disk=ssd
   ctl node revoke host-b       its agent is refused; what runs there goes on
 
-Its tasks are replaced elsewhere once its lease has ended.";
+Tasks of a revoked node are replaced elsewhere once its lease has ended.";
+
+const NODE_LABEL_HELP: &str = "\
+EXAMPLES
+  ctl node label host-b disk=ssd zone=b    for `node.labels.disk==ssd`
+  ctl node label host-b zone=c rack-       another zone, no rack any more
+  ctl node label host-b zone=d --expect 4711
+
+A label wins over one of the agent's own command line (`agent --label`), which
+counts again once it is removed. What waits for a node with such a label is
+placed at once; a global service follows its nodes; other tasks stay where they
+are.";
 
 const CONTEXT_HELP: &str = "\
 EXAMPLES

@@ -4,7 +4,7 @@ use super::args::*;
 use clap::{CommandFactory, Parser};
 
 /// Every command whose help is shown, with the words that lead to it.
-const SHOWN: [&str; 42] = [
+const SHOWN: [&str; 43] = [
     "",
     "dev",
     "dev down",
@@ -33,6 +33,7 @@ const SHOWN: [&str; 42] = [
     "operator list",
     "operator revoke",
     "node",
+    "node label",
     "node revoke",
     "cluster",
     "cluster init",

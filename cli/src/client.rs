@@ -3,6 +3,7 @@
 //! Guarantees: every unary call ends by its deadline; a change is resent under its own request id while the server is
 //! unavailable, so it happens at most once. Never prints. Called by every command.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -271,6 +272,19 @@ impl Client {
     pub async fn key_rotation(&self, number: u64) -> Result<v1::RotateSealingKeyResponse, CallError> {
         let request = v1::RotateSealingKeyRequest { request: None, number };
         self.read("following the rotation", request, async |mut c, r| c.rotate_sealing_key(r).await).await
+    }
+
+    /// Labels a node. `expected`: it is refused unless that revision was the last that changed an operator's label of it.
+    pub async fn label_node(
+        &self,
+        node: &str,
+        set: BTreeMap<String, String>,
+        remove: Vec<String>,
+        expected: Option<u64>,
+    ) -> Result<v1::ChangeResponse, CallError> {
+        let (request, node) = (self.next_id(), node.to_owned());
+        let request = v1::LabelNodeRequest { request, node, set, remove, expected_revision: expected };
+        self.change("labelling the node", request, async |mut c, r| c.label_node(r).await).await
     }
 
     /// Who answers.

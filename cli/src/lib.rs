@@ -106,6 +106,7 @@ pub async fn run(session: &mut Session, command: &Command) -> Result<Exit, Failu
             ServerCommand::Remove(one) => command::server::remove(session, &one.server).await,
         },
         Command::Node(args) => match &args.command {
+            NodeCommand::Label(label) => command::node::label(session, label).await,
             NodeCommand::Revoke(revoke) => command::node::revoke(session, &revoke.node).await,
         },
         Command::Hosts(args) => match &args.command {

@@ -69,6 +69,13 @@ pub const UPDATE_MONITOR_DEFAULT_MS: u64 = 5_000;
 /// A started task of an update must be ready within so long, in milliseconds; `start_period` is added.
 pub const UPDATE_DEADLINE_DEFAULT_MS: u64 = 120_000;
 
+/// Labels that an operator may give one node: all of them are in every snapshot of State.
+pub const NODE_LABELS_MAX: usize = 128;
+/// Bytes of the key of a node's label.
+pub const NODE_LABEL_KEY_MAX_BYTES: usize = 128;
+/// Bytes of the value of a node's label.
+pub const NODE_LABEL_VALUE_MAX_BYTES: usize = 1024;
+
 /// Most servers of a cluster that an agent remembers.
 pub const SERVERS_KNOWN_MAX: usize = 32;
 

@@ -97,6 +97,7 @@ impl World {
                 let width = count.len();
                 (1..=parse::<u32>(count)?).try_for_each(|n| self.node(&format!("{name}{n:0width$}"), options))
             }
+            ["label", name, changes @ ..] => self.label(name, changes),
             ["apply", project] => self.apply(project, block, false),
             ["apply", project, "prune"] => self.apply(project, block, true),
             ["delete", project] => self.tell_of(Command::DeleteProject { project: parse(project)?, volumes: false }),
@@ -168,6 +169,24 @@ impl World {
         }
         self.command(Command::RegisterNode { info });
         self.leases.heard(id, self.now);
+        Ok(())
+    }
+
+    /// What an operator says: `KEY:VALUE` sets, `KEY-` removes. Then all labels of the node.
+    fn label(&mut self, name: &str, changes: &[&str]) -> Done {
+        let node = *self.nodes.get(name).ok_or("no such node")?;
+        let (mut set, mut remove) = (BTreeMap::new(), BTreeSet::new());
+        for change in changes {
+            match (change.split_once(':'), change.strip_suffix('-')) {
+                (Some((key, value)), _) => _ = set.insert(key.to_owned(), value.to_owned()),
+                (None, Some(key)) => _ = remove.insert(key.to_owned()),
+                (None, None) => return Err("KEY:VALUE or KEY-".to_owned()),
+            }
+        }
+        self.tell_of(Command::LabelNode { node, set, remove, expected: None })?;
+        let known = self.state.node(node).ok_or("no such node")?;
+        let labels: Vec<String> = known.labels().iter().map(|(key, value)| format!("{key}={value}")).collect();
+        self.say(format!("{name} has {}", if labels.is_empty() { "none".to_owned() } else { labels.join(" ") }));
         Ok(())
     }
 

@@ -99,6 +99,14 @@ async fn who_did_what_is_kept_with_where_it_came_from() {
     let revoke = v1::RevokeIdentityRequest { kind: "operator".into(), name: "vera".into(), request: None };
     as_operator(&site, &ada).revoke_identity(revoke).await.expect("is revoked");
 
+    let label = v1::LabelNodeRequest {
+        request: request(4),
+        node: node.clone(),
+        set: [("owner".to_owned(), "horse".to_owned())].into(),
+        ..Default::default()
+    };
+    as_operator(&site, &ada).label_node(label).await.expect("is labelled");
+
     let own = format!("secret/{digest}");
     let thiefs = format!("agent/00000000000000e5 FetchBlob - content/{digest} refused");
     until_told(&site, &thiefs).await;
@@ -111,6 +119,7 @@ async fn who_did_what_is_kept_with_where_it_came_from() {
         "operator/ada DeleteProject nothing project/nothing refused".to_owned(),
         "local ScaleService shop service/web unchanged".to_owned(),
         "operator/ada RevokeIdentity - operator/vera done".to_owned(),
+        format!("operator/ada LabelNode - node/{node} done"),
         given.clone(),
     ] {
         assert_eq!(lines.iter().filter(|told| **told == line).count(), 1, "{line}, once, in {lines:#?}");

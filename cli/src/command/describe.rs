@@ -232,7 +232,11 @@ fn node(name: &str, snapshot: &v1::Snapshot) -> Result<Page, Failure> {
     page.field("Memory", format!("{}, {} reserved", bytes(info.memory_bytes), bytes(reserved.memory_bytes)));
     page.field("Addresses", info.addresses.join(", "));
     page.field("Subnet", format!("{}, gateway {}", node.subnet, node.gateway));
-    page.field("Labels", info.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("\n"));
+    page.field("Labels", labels(node).join("\n"));
+    page.field(
+        "Labelled",
+        if node.labels_revision > 0 { format!("at revision {}", node.labels_revision) } else { String::new() },
+    );
     let stranger = |s: &v1::Stranger| {
         let short: String = s.container_id.chars().take(12).collect();
         format!("{} ({short}) of {}", s.name, full(&s.service.clone().unwrap_or_default()))
@@ -247,6 +251,20 @@ fn node(name: &str, snapshot: &v1::Snapshot) -> Result<Page, Failure> {
     page.events(snapshot, |subject| subject == info.id || subject == info.hostname);
     page.next = Some(format!("why node {}", info.hostname));
     Ok(page)
+}
+
+/// Its labels, and which of them an operator gave it.
+fn labels(node: &v1::Node) -> Vec<String> {
+    let own = |key: &str| node.info.as_ref()?.labels.get(key);
+    let told = |(key, value): (&str, &str)| {
+        let whose = match (node.labels.contains_key(key), own(key)) {
+            (false, _) => String::new(),
+            (true, None) => "  (an operator's)".to_owned(),
+            (true, Some(own)) => format!("  (an operator's, over its agent's {key}={own})"),
+        };
+        one_line(&format!("{key}={value}{whose}"))
+    };
+    views::labels(node).into_iter().map(told).collect()
 }
 
 /// An agent that joined before its engine answered does not know it.

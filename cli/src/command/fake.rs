@@ -62,6 +62,8 @@ pub struct Script {
     pub rotation: VecDeque<v1::RotateSealingKeyResponse>,
     /// The numbers of the rotations that were asked for.
     pub rotated: Vec<u64>,
+    /// Nodes that were labelled.
+    pub labelled: Vec<v1::LabelNodeRequest>,
     /// Identities that were revoked.
     pub revoked: Vec<v1::RevokeIdentityRequest>,
 }
@@ -319,6 +321,12 @@ impl control_server::Control for Fake {
             script.rotation.pop_front();
         }
         Ok(Response::new(told))
+    }
+
+    async fn label_node(&self, request: Request<v1::LabelNodeRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
+        self.noted(|s| s.labelled.push(request.into_inner()));
+        self.change()?;
+        Ok(Response::new(v1::ChangeResponse { revision: 2, changed: true }))
     }
 
     async fn get_audit(&self, asked: Request<v1::GetAuditRequest>) -> Result<Response<v1::GetAuditResponse>, Status> {

@@ -33,11 +33,22 @@ impl std::fmt::Display for Thing {
     }
 }
 
-/// A node by its host name or id.
+/// A node by its id, or its host name if it is the only one of that name.
 pub fn node<'a>(name: &str, snapshot: &'a v1::Snapshot) -> Result<&'a v1::Node, Failure> {
-    let is_it = |n: &&v1::Node| n.info.as_ref().is_some_and(|i| i.hostname == name || i.id == name);
-    let absent = || suggest(not_found("node", name), name, hosts(snapshot), "see `ctl get nodes`");
-    snapshot.nodes.iter().find(is_it).ok_or_else(absent)
+    let which = |called: fn(&v1::NodeInfo) -> &str| -> Vec<&'a v1::Node> {
+        snapshot.nodes.iter().filter(|n| n.info.as_ref().is_some_and(|info| called(info) == name)).collect()
+    };
+    let by_id = which(|info| &info.id);
+    let found = if by_id.is_empty() { which(|info| &info.hostname) } else { by_id };
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => Err(suggest(not_found("node", name), name, hosts(snapshot), "see `ctl get nodes`")),
+        several => {
+            let ids: Vec<&str> = several.iter().filter_map(|n| Some(n.info.as_ref()?.id.as_str())).collect();
+            let message = format!("{} nodes are called `{name}`", ids.len());
+            Err(Failure::refused(message).hint(format!("name one by its id: `{}`", ids.join("`, `"))))
+        }
+    }
 }
 
 /// A project.

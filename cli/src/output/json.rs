@@ -12,7 +12,7 @@ use proto::v1;
 use serde::Serialize;
 
 use crate::name::full;
-use crate::output::views::{health_word, phase_word, port_text, task_name};
+use crate::output::views::{self, health_word, phase_word, port_text, task_name};
 use crate::time::rfc3339;
 
 /// A list of one kind.
@@ -182,7 +182,10 @@ pub struct Node {
     agent_version: String,
     engine_version: String,
     addresses: Vec<String>,
-    labels: std::collections::BTreeMap<String, String>,
+    /// Those of operators and, where they say nothing, its agent's own.
+    labels: BTreeMap<String, String>,
+    /// When an operator last changed one: 0 is never.
+    labels_revision: u64,
     reason: String,
 }
 
@@ -412,7 +415,8 @@ impl From<&v1::Node> for Node {
             agent_version: info.agent_version,
             engine_version: info.engine_version,
             addresses: info.addresses,
-            labels: info.labels,
+            labels: views::labels(n).into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            labels_revision: n.labels_revision,
             reason: n.reason.clone(),
         }
     }

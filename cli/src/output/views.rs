@@ -2,6 +2,8 @@
 //!
 //! Pure: a snapshot in, a table out. "Now" is the snapshot's own time, so that a skewed clock does not show.
 
+use std::collections::BTreeMap;
+
 use anstyle::Style;
 use proto::v1;
 
@@ -126,6 +128,12 @@ pub fn tasks(snapshot: &v1::Snapshot, wide: bool) -> Table {
         ]);
     }
     table
+}
+
+/// A node's labels as placement sees them: an operator's wins over its agent's own.
+pub fn labels(node: &v1::Node) -> BTreeMap<&str, &str> {
+    let own = node.info.iter().flat_map(|info| &info.labels);
+    own.chain(&node.labels).map(|(key, value)| (key.as_str(), value.as_str())).collect()
 }
 
 /// Nodes.

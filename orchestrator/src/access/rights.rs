@@ -77,6 +77,7 @@ pub const TABLE: &[Row] = &[
     row("/wherry.v1.Control/PromoteServer",                   [No,  No,  Yes, No,  No,  No]),
     row("/wherry.v1.Control/RemoveServer",                    [No,  No,  Yes, No,  No,  No]),
     row("/wherry.v1.Control/RotateSealingKey",                [No,  No,  Yes, No,  No,  No]),
+    row("/wherry.v1.Control/LabelNode",                       [No,  No,  Yes, No,  No,  No]),
     row("/wherry.v1.Servers/Append",                          [Yes, No,  No,  No,  No,  No]),
     row("/wherry.v1.Servers/Vote",                            [Yes, No,  No,  No,  No,  No]),
     row("/wherry.v1.Servers/InstallSnapshot",                 [Yes, No,  No,  No,  No,  No]),

@@ -94,6 +94,7 @@ about_nothing!(
     PromoteServerRequest,
     RemoveServerRequest,
     RotateSealingKeyRequest,
+    LabelNodeRequest,
 );
 about_a_service!(DeleteServiceRequest, ScaleServiceRequest, SteerRolloutRequest, GetHistoryRequest, LogsRequest,);
 about_a_filter!(GetSnapshotRequest, WatchEventsRequest, GetAuditRequest);

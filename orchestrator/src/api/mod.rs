@@ -10,6 +10,7 @@ mod difference;
 mod events;
 mod identities;
 mod logs;
+mod nodes;
 mod plan;
 mod refusal;
 mod rollout;
@@ -242,5 +243,10 @@ impl Control for Api {
     ) -> Answer<v1::RotateSealingKeyResponse> {
         let (by, asked) = admit_change(request)?;
         self.rotate_key(by, asked).await.map(Response::new)
+    }
+
+    async fn label_node(&self, request: Request<v1::LabelNodeRequest>) -> Answer<v1::ChangeResponse> {
+        let (by, asked) = admit_change(request)?;
+        self.label(by, asked).await.map(Response::new)
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn rejected(rejection: &Rejection) -> Status {
         | Rejection::KeyNotSpread(_)
         | Rejection::StillSealed(_)
         | Rejection::AlreadyBootstrapped => Code::FailedPrecondition,
-        Rejection::ReleaseMoved { .. } | Rejection::KeyRetired(_) => Code::Aborted,
+        Rejection::ReleaseMoved { .. } | Rejection::LabelsMoved { .. } | Rejection::KeyRetired(_) => Code::Aborted,
         Rejection::Forgotten => Code::DataLoss,
         Rejection::RangeExhausted => Code::ResourceExhausted,
     };

@@ -147,6 +147,8 @@ fn node_view(node: &Node, ledger: &Ledger) -> v1::Node {
         tasks: ledger.tasks(id),
         reserved: Some((&reserved).into()),
         reason: judged.reason,
+        labels: node.labels.clone(),
+        labels_revision: node.labelled.0,
     }
 }
 

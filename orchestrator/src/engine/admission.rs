@@ -2,6 +2,8 @@
 //!
 //! Never asks whether a node can hold it: that is placement's, and the answer of `ctl why`.
 
+pub mod labels;
+
 use proto::id::{ProjectName, ServiceName};
 use proto::limits::{REPLICAS_MAX, SERVICES_PER_PROJECT_MAX};
 use proto::spec::{MountSource, PortMode, PortSpec, ProjectSpec, Protocol, ServiceMode, ServiceSpec};

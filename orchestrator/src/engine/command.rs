@@ -3,10 +3,11 @@
 use proto::id::{BlobDigest, ClusterId, NodeId, ProjectName, RequestId, ServerId, ServiceKey, TaskId};
 use proto::identity::Subject;
 use proto::node::{NodeConditions, NodeInfo};
-use proto::revision::{Time, Wall};
+use proto::revision::{Revision, Time, Wall};
 use proto::spec::{BlobKind, ProjectSpec};
 use proto::task_state::TaskStatus;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::as_bytes;
 use super::model::{Asker, AuditNote, Authority, Content, Grant, Ranges, SealedPart, ServerInfo, Token};
@@ -191,6 +192,17 @@ pub enum Command {
         /// The key that took its place.
         to: String,
     },
+    /// An operator labels a node.
+    LabelNode {
+        /// Which.
+        node: NodeId,
+        /// Labels that it gets, or that get another value.
+        set: BTreeMap<String, String>,
+        /// Keys of labels that it loses.
+        remove: BTreeSet<String>,
+        /// Refuse unless this revision was the last that changed an operator's label of it.
+        expected: Option<Revision>,
+    },
 }
 
 /// Who joins.
@@ -213,6 +225,7 @@ impl Command {
         match self {
             Command::RaiseVersion { to } => *to,
             Command::SteerRollout { .. } => 2,
+            Command::LabelNode { .. } => 8,
             Command::BeginKeyRotation { .. }
             | Command::UseNewKey { .. }
             | Command::Reseal { .. }

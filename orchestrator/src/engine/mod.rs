@@ -29,4 +29,4 @@ pub use plan::Plan;
 pub use reason::Reason;
 pub use reconcile::{next_deadline, reconcile};
 pub use state::apply::apply;
-pub use state::{AUDITS, KEY_ROTATION, SERVERS, STATE_VERSION, State};
+pub use state::{AUDITS, KEY_ROTATION, NODE_LABELS, SERVERS, STATE_VERSION, State};

@@ -107,6 +107,18 @@ pub enum Rejection {
         /// Where the caller thought it was.
         expected: u64,
     },
+    /// Somebody else labelled it first.
+    #[error(
+        "the labels of node {node} are at revision {present}, not {expected} as expected; read them again and decide anew"
+    )]
+    LabelsMoved {
+        /// Which node, by its host's name.
+        node: String,
+        /// Where they are.
+        present: Revision,
+        /// Where the caller thought they were.
+        expected: Revision,
+    },
     /// The outcome of this request was forgotten: it may have been done, and is not done again.
     #[error("the outcome of this request is no longer known; look at the present state before asking again")]
     Forgotten,

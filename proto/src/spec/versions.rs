@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::ProjectSpec;
 
 /// The newest version that a field of a spec can ask for: that of State.
-pub const NEWEST: u32 = 7;
+pub const NEWEST: u32 = 8;
 
 /// Fields by their path as written, in order, with the version that brought them. `*` is any key of a map, `[]` any
 /// element of a list; what is below a path that ends here is the user's own.

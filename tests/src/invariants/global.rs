@@ -105,8 +105,8 @@ fn slot_on(node: &Node) -> Slot {
 /// Do all constraints hold of the node? In this world they are all about labels.
 pub(crate) fn may_be(service: &Service, node: &Node) -> bool {
     service.spec.placement.constraints.iter().all(|c| {
-        let label = c.attribute.strip_prefix("node.labels.").and_then(|key| node.info.labels.get(key));
-        (label.is_some_and(|l| *l == c.value)) == c.equal
+        let label = c.attribute.strip_prefix("node.labels.").and_then(|key| node.label(key));
+        (label.is_some_and(|l| l == c.value)) == c.equal
     })
 }
 

@@ -14,7 +14,7 @@ use proto::convert::{ConvertError, required};
 use proto::endpoint::EndpointTable;
 use proto::id::{ClusterId, NodeId, ServiceKey, TaskId};
 use proto::node::{NodeConditions, NodeInfo};
-use proto::revision::{Time, Wall};
+use proto::revision::{Revision, Time, Wall};
 use proto::spec::ProjectSpec;
 use proto::task_state::TaskStatus;
 use proto::v1;
@@ -27,7 +27,7 @@ use super::run::Target;
 type Reader = fn(&State, &[u8]);
 
 /// The messages that peers send, and their readers.
-const READERS: [(&str, Reader); 10] = [
+const READERS: [(&str, Reader); 11] = [
     ("ApplyProjectRequest", apply_project),
     ("AgentMessage", agent_message),
     ("ServerMessage", server_message),
@@ -38,6 +38,7 @@ const READERS: [(&str, Reader); 10] = [
     ("PushLogRequest", |_, bytes| drop(v1::PushLogRequest::decode(bytes))),
     ("Snapshot", |_, bytes| drop(v1::Snapshot::decode(bytes))),
     ("PlanProjectResponse", |_, bytes| drop(v1::PlanProjectResponse::decode(bytes))),
+    ("LabelNodeRequest", label_node),
 ];
 
 pub struct Messages {
@@ -68,6 +69,13 @@ fn scale_service(state: &State, bytes: &[u8]) {
     let Ok(request) = v1::ScaleServiceRequest::decode(bytes) else { return };
     let Ok(service) = required::<_, ServiceKey>("service", request.service) else { return };
     submit(state, Command::ScaleService { service, replicas: request.replicas });
+}
+
+fn label_node(state: &State, bytes: &[u8]) {
+    let Ok(request) = v1::LabelNodeRequest::decode(bytes) else { return };
+    let expected = request.expected_revision.map(Revision);
+    let remove = request.remove.into_iter().collect();
+    submit(state, Command::LabelNode { node: NodeId(1), set: request.set, remove, expected });
 }
 
 fn agent_message(state: &State, bytes: &[u8]) {

@@ -74,7 +74,11 @@ fn role(cx: &mut Context<'_>, item: &Field<'_>, equal: bool, value: &str) {
         }
         ("worker", false) | ("manager", true) => {
             let message = format!("`{}`: no node is a manager: servers run no tasks", item.path);
-            cx.problem(item.node.at, message, "label the nodes that are meant, and write node.labels.KEY==VALUE");
+            cx.problem(
+                item.node.at,
+                message,
+                "label the nodes that are meant (`ctl node label`), and write node.labels.KEY==VALUE",
+            );
         }
         _ => {
             let message = format!("`{}`: there is no role `{}`", item.path, shorten(value));
@@ -102,7 +106,9 @@ fn is_attribute(cx: &mut Context<'_>, path: &str, at: Mark, attribute: &str) -> 
     }
     let hint = match attribute.strip_prefix("engine.labels.") {
         Some(key) => {
-            format!("labels of the Docker Engine are not looked at: label the node, and write {LABEL}{}", shorten(key))
+            let key = shorten(key);
+            let engines = "labels of the Docker Engine are not looked at";
+            format!("{engines}: label the node (`ctl node label`), and write {LABEL}{key}")
         }
         None => KNOWN.to_owned(),
     };

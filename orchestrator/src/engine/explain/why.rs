@@ -103,7 +103,9 @@ fn of_service(state: &State, service: &Service, wall: Wall) -> Explanation {
     let set = SlotSet::of(state, service);
     let now = format!("{} is {}: {} of {} ready", service.key, judged.state, counts(state, service).ready, set.count());
     if !set.has_any() {
-        let next = "it is placed as soon as a node is one where it may be: label one, or ask for less".to_owned();
+        let next =
+            "it is placed as soon as a node is one where it may be: label one (`ctl node label`), or ask for less"
+                .to_owned();
         return Explanation { now, cause: judged.reason, next, detail: global::node_by_node(state, service) };
     }
     if let Some(problem) = port_problem(state, &service.key) {

@@ -6,6 +6,8 @@ use proto::revision::{Revision, Time, Uid, Wall};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+use super::is_default;
+
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,8 +30,16 @@ pub struct Node {
     pub last_host: u32,
     /// When it came.
     pub registered_at: Wall,
-    /// Last revision that changed its fingerprint or reachability.
+    /// Last revision that changed its fingerprint, its labels or its reachability.
     pub modified: Revision,
+    /// The labels that operators gave it: each wins over one of its agent's own, which are in `info`.
+    // Since version 8.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub labels: BTreeMap<String, String>,
+    /// The revision that last changed them; 0: none has.
+    // Since version 8.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub labelled: Revision,
 }
 
 /// Whether a node's lease is kept.
@@ -51,5 +61,16 @@ impl Node {
     /// Is it heard?
     pub fn is_up(&self) -> bool {
         self.reachability == Reachability::Up
+    }
+
+    /// The value of a label: an operator's, else its agent's own.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.get(key).or_else(|| self.info.labels.get(key)).map(String::as_str)
+    }
+
+    /// All its labels, as `label` tells each of them.
+    pub fn labels(&self) -> BTreeMap<&str, &str> {
+        let both = self.info.labels.iter().chain(&self.labels);
+        both.map(|(key, value)| (key.as_str(), value.as_str())).collect()
     }
 }

@@ -26,8 +26,8 @@ pub fn value_of<'a>(node: &'a Node, attribute: &str) -> Cow<'a, str> {
         "node.platform.os" => Cow::Borrowed(&node.info.os),
         "node.platform.arch" => Cow::Borrowed(&node.info.arch),
         _ => {
-            let label = attribute.strip_prefix(LABEL_PREFIX).and_then(|key| node.info.labels.get(key));
-            Cow::Borrowed(label.map_or("", String::as_str))
+            let label = attribute.strip_prefix(LABEL_PREFIX).and_then(|key| node.label(key));
+            Cow::Borrowed(label.unwrap_or_default())
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use proto::assignment::Desired;
 use proto::id::NodeId;
-use proto::limits::{EVENTS_KEPT, RELEASES_KEPT};
+use proto::limits::{EVENTS_KEPT, NODE_LABELS_MAX, RELEASES_KEPT};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -22,6 +22,7 @@ pub fn violations(state: &State) -> Vec<String> {
     nothing_is_from_the_future(state, &mut found);
     rollouts_are_sound(state, &mut found);
     what_is_sealed_opens(state, &mut found);
+    labels_are_within_limits(state, &mut found);
     found.extend(state.audit.violations());
     found
 }
@@ -154,6 +155,17 @@ fn what_is_sealed_opens(state: &State, found: &mut Vec<String>) {
         && (state.sealing.is_retired(&rotation.from) || state.sealing.is_retired(&rotation.to))
     {
         found.push(format!("a key of the rotation to {} is retired", rotation.to));
+    }
+}
+
+fn labels_are_within_limits(state: &State, found: &mut Vec<String>) {
+    for node in state.nodes() {
+        if node.labels.len() > NODE_LABELS_MAX {
+            found.push(format!("node {} has {} labels", node.info.id, node.labels.len()));
+        }
+        if node.labelled > node.modified || node.labelled.0 == 0 && !node.labels.is_empty() {
+            found.push(format!("the labels of node {} are not dated", node.info.id));
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub use audit::{Audit, AuditLoss};
 use clients::Clients;
 
 /// The newest version of State that this program understands.
-pub const STATE_VERSION: u32 = 7;
+pub const STATE_VERSION: u32 = 8;
 /// The version of a State before its first command. The leader raises it: the log says from where on.
 const FIRST_VERSION: u32 = 1;
 /// The version that knows rollouts.
@@ -42,6 +42,8 @@ pub const AUDITS: u32 = 5;
 pub const SERVERS: u32 = 6;
 /// The version whose sealing key can be replaced.
 pub const KEY_ROTATION: u32 = 7;
+/// The version whose nodes are labelled by operators, too.
+pub const NODE_LABELS: u32 = 8;
 
 /// Everything that is true, as of one revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -149,6 +149,10 @@ fn fixtures() -> Vec<Fixture> {
         rotating.sealing().rotation.is_some() && rotated.sealing().retired.len() == 1,
         "both are what they are for"
     );
+    let mut labelled = State::empty();
+    let said = sample::commands_of_version_8().into_iter().map(|(_, command)| command);
+    sample::history_before_labels().into_iter().chain(said).for_each(|command| say(&mut labelled, command));
+    assert!(labelled.nodes().all(|n| n.label("disk") == Some("ssd")), "the fixture has what it is for");
     let batch = Batch {
         version: 1,
         at: Time(1_000),
@@ -169,6 +173,7 @@ fn fixtures() -> Vec<Fixture> {
         snapshot("several-6", several),
         snapshot("rotating-7", rotating),
         snapshot("rotated-7", rotated),
+        snapshot("labelled-8", labelled),
     ];
     let commands = sample::every_command()
         .into_iter()
@@ -177,7 +182,7 @@ fn fixtures() -> Vec<Fixture> {
         .chain(sample::commands_of_version_4());
     all.extend(commands.map(|(name, c)| command(name, c)));
     let newer = sample::commands_of_version_5().into_iter().chain(sample::commands_of_version_6());
-    for (name, c) in newer.chain(sample::commands_of_version_7()) {
+    for (name, c) in newer.chain(sample::commands_of_version_7()).chain(sample::commands_of_version_8()) {
         all.push(command(name, c));
     }
     let (_, scale) = sample::every_command().swap_remove(6);

@@ -181,6 +181,26 @@ pub(super) fn commands_of_version_7() -> Vec<(&'static str, Command)> {
     ]
 }
 
+/// What State version 8 brought, under the names of its fixtures; applied in this order, each changes something.
+pub(super) fn commands_of_version_8() -> Vec<(&'static str, Command)> {
+    let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    let set = [("disk", "ssd"), ("example.com/zone", "b")].map(pair).into();
+    let (node, remove, expected) = (NodeId(1), BTreeSet::from(["rack".to_owned()]), Some(Revision(0)));
+    vec![
+        ("raise-version-8", Command::RaiseVersion { to: 8 }),
+        ("label-node-8", Command::LabelNode { node, set, remove, expected }),
+    ]
+}
+
+/// A node of version 7.
+pub(super) fn history_before_labels() -> Vec<Command> {
+    vec![
+        Command::Bootstrap { cluster: ClusterId(7), ranges: ranges() },
+        Command::RaiseVersion { to: 7 },
+        Command::RegisterNode { info: node() },
+    ]
+}
+
 /// Ids of sealing keys: what `sealed` is sealed with, and the one that takes its place.
 const OLD_KEY: &str = "0123456789abcdef";
 const NEW_KEY: &str = "fedcba9876543210";

@@ -5,6 +5,7 @@
 use proto::id::{ProjectName, ServiceKey};
 use proto::limits::AUDIT_TEXT_MAX;
 use proto::spec::BlobKind;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::State;
 use crate::engine::command::{Command, Enrolling, Steer};
@@ -114,6 +115,9 @@ fn what(command: &Command) -> Option<What> {
         Command::PromoteServer { id } => about("PromoteServer", "", format!("server/{id}"), String::new()),
         Command::RemoveServer { id } => about("RemoveServer", "", format!("server/{id}"), String::new()),
         Command::BeginKeyRotation { to } => about("RotateSealingKey", "", format!("sealing-key/{to}"), String::new()),
+        Command::LabelNode { node, set, remove, .. } => {
+            about("LabelNode", "", format!("node/{node}"), labelled(set, remove))
+        }
         Command::UseNewKey { .. }
         | Command::Reseal { .. }
         | Command::FinishKeyRotation { .. }
@@ -126,6 +130,14 @@ fn what(command: &Command) -> Option<What> {
         | Command::ApplyPlan { .. }
         | Command::FoundAuthority { .. } => None,
     }
+}
+
+/// `set disk, zone; remove rack`: keys only, as values may be private.
+fn labelled(set: &BTreeMap<String, String>, remove: &BTreeSet<String>) -> String {
+    let set: Vec<&str> = set.keys().map(String::as_str).collect();
+    let remove: Vec<&str> = remove.iter().map(String::as_str).collect();
+    let parts = [("set", set), ("remove", remove)].into_iter().filter(|(_, keys)| !keys.is_empty());
+    parts.map(|(what, keys)| format!("{what} {}", keys.join(", "))).collect::<Vec<_>>().join("; ")
 }
 
 fn steered(how: Steer) -> String {

@@ -7,6 +7,8 @@ mod conditions;
 mod identity;
 #[cfg(test)]
 mod identity_tests;
+#[cfg(test)]
+mod label_tests;
 mod node;
 mod plan;
 mod project;
@@ -110,6 +112,7 @@ fn dispatch(state: &mut State, command: &Command) -> Outcome {
         Command::UseNewKey { to, digest_key } => sealing::use_new(state, to, digest_key),
         Command::Reseal { part, from, content } => sealing::reseal(state, part, from, content),
         Command::FinishKeyRotation { to } => sealing::finish(state, to),
+        Command::LabelNode { node, set, remove, expected } => node::label(state, *node, set, remove, *expected),
     }
 }
 
