@@ -71,6 +71,12 @@ fn text(raft: &RaftMetrics, leads: bool, revision: u64) -> String {
             number(raft.applied.unwrap_or(0)),
         ),
         Metric("wherry_state_revision", "Commands applied.", "counter", number(revision)),
+        Metric(
+            "wherry_commands_passed_on_total",
+            "Commands of operators that it passed on to a leader, and that were answered.",
+            "counter",
+            number(raft.passed_on),
+        ),
         Metric("wherry_raft_syncs_total", "Syncs of the log since the start.", "counter", number(raft.sync.count)),
         Metric(
             "wherry_raft_sync_median_seconds",
@@ -119,6 +125,7 @@ mod tests {
             snapshot: None,
             purged: None,
             quorum_ack_age_ms: Some(250),
+            passed_on: 5,
             sync: SyncLatency { last_us: 1, p50_us: 1_500, p99_us: 20_000, count: 9 },
         };
         let text = text(&raft, true, 33);
@@ -126,6 +133,7 @@ mod tests {
             "# TYPE wherry_raft_term counter",
             "wherry_server_leads{server=\"00000000000000ab\"} 1",
             "wherry_raft_applied_index{server=\"00000000000000ab\"} 11",
+            "wherry_commands_passed_on_total{server=\"00000000000000ab\"} 5",
             "wherry_state_revision{server=\"00000000000000ab\"} 33",
             "wherry_raft_sync_median_seconds{server=\"00000000000000ab\"} 0.0015",
             "wherry_raft_majority_answered_seconds{server=\"00000000000000ab\"} 0.25",

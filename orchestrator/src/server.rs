@@ -26,7 +26,7 @@ use crate::pki::authority::AuthorityError;
 use crate::pki::keeper::{self, Founded};
 use crate::pki::seal::SealError;
 use crate::pki::sealer::Sealer;
-use crate::raft::{Applied, Peers, ProposeError, RaftError, RaftHandle, RaftOptions};
+use crate::raft::{Applied, Peers, ProposeError, RaftError, RaftHandle, RaftMetrics, RaftOptions};
 use crate::rotation;
 use crate::servers::{self, ServersDoor};
 use crate::switchboard::Switchboard;
@@ -301,6 +301,11 @@ impl RunningServer {
     /// Returns once the log's core has taken a question; false when it has ended.
     pub async fn answers(&self) -> bool {
         self.raft.answers().await
+    }
+
+    /// How its log is doing.
+    pub fn metrics(&self) -> RaftMetrics {
+        self.raft.metrics()
     }
 
     /// Where operators and agents reach it over TCP, in this order.

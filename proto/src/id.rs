@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::limits::NAME_MAX;
 
@@ -62,12 +63,13 @@ fn check_name(kind: &'static str, name: &str) -> Result<(), IdError> {
     Ok(())
 }
 
+/// A name's text is shared: State is copied at each change, and names are its keys.
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name as text.
@@ -79,19 +81,19 @@ macro_rules! name_type {
             type Err = IdError;
             fn from_str(s: &str) -> Result<Self, IdError> {
                 check_name($kind, s)?;
-                Ok(Self(s.to_owned()))
+                Ok(Self(s.into()))
             }
         }
         impl TryFrom<String> for $name {
             type Error = IdError;
             fn try_from(s: String) -> Result<Self, IdError> {
                 check_name($kind, &s)?;
-                Ok(Self(s))
+                Ok(Self(s.into()))
             }
         }
         impl From<$name> for String {
             fn from(n: $name) -> String {
-                n.0
+                n.as_str().to_owned()
             }
         }
         impl fmt::Display for $name {

@@ -6,8 +6,8 @@ pub const NAME_MAX: usize = 63;
 pub const LOG_ENTRY_MAX_BYTES: usize = 1 << 20;
 /// Bytes of one config or one secret: Swarm's limit, so that files move over unchanged.
 pub const BLOB_MAX_BYTES: usize = 500 * 1024;
-/// Bytes of one manifest file before it is parsed.
-pub const MANIFEST_MAX_BYTES: usize = 1 << 20;
+/// Bytes of one manifest file before it is parsed: whatever is in it, `ctl check` answers within a tenth of a second.
+pub const MANIFEST_MAX_BYTES: usize = 640 * 1024;
 /// Depth of nesting in a manifest.
 pub const MANIFEST_MAX_DEPTH: usize = 64;
 /// Services in one project.
@@ -35,7 +35,7 @@ pub const CLIENT_SESSIONS_KEPT: usize = 10_000;
 /// Outcomes remembered per client session.
 pub const OUTCOMES_PER_SESSION_KEPT: usize = 64;
 /// Commands in one log entry.
-pub const BATCH_MAX_COMMANDS: usize = 256;
+pub const BATCH_MAX_COMMANDS: usize = 1024;
 /// Bytes of commands in one log entry.
 pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Bytes of one message between servers: several log entries.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use agent::session::Link;
+use orchestrator::raft::RaftMetrics;
 use orchestrator::server::{Join, RunningServer, ServerConfig, Tcp, start};
 use proto::join_token::{JoinToken, TokenKind};
 use proto::v1;
@@ -103,6 +104,11 @@ impl Council {
     pub fn id(&self, at: usize) -> String {
         let path = self.home(at).join("server/server-id");
         std::fs::read_to_string(path).expect("it has one").trim().to_owned()
+    }
+
+    /// How the log of one is doing.
+    pub fn metrics(&self, at: usize) -> RaftMetrics {
+        self.servers[at].as_ref().expect("it runs").metrics()
     }
 
     /// The operators' door of one.

@@ -140,6 +140,11 @@ impl Lab {
         &self.disks[at]
     }
 
+    /// Where agents of its host find one.
+    pub fn agents_socket(&self, at: usize) -> PathBuf {
+        self.home(at).join("run/agents.sock")
+    }
+
     fn socket(&self, at: usize) -> PathBuf {
         self.home(at).join("run/api.sock")
     }
@@ -166,7 +171,8 @@ impl Lab {
         command.arg("--seal-key").arg(self.seal_key(at)).args(["--listen", &Lab::address(at)]);
         if at == 0 {
             // Its hosts have no routes but this one.
-            command.args(["--bootstrap", "--range", "172.31.0.0/16"]);
+            // As many nodes as a bench has clients.
+            command.args(["--bootstrap", "--range", "172.24.0.0/14"]);
         } else {
             let token = home.join("token");
             if !token.exists() {

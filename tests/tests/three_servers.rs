@@ -1,6 +1,6 @@
 //! Promise: three servers are one cluster: any of them answers, one may go, and what was acknowledged stays.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use agent::clock::Clock;
 use agent::identity::Join;
@@ -14,8 +14,10 @@ use tests::site::{now_ms, shop, until};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
+/// The same number is the same request, also a second later.
 fn request(number: u32) -> Option<v1::RequestId> {
-    Some(v1::RequestId { client: RequestId::client(now_ms(), number), sequence: 1 })
+    static BORN_MS: LazyLock<u64> = LazyLock::new(now_ms);
+    Some(v1::RequestId { client: RequestId::client(*BORN_MS, number), sequence: 1 })
 }
 
 /// Applies `shop` by one of the servers.
@@ -48,6 +50,8 @@ async fn any_server_answers_and_one_may_go() {
     assert_eq!(replicas(&council, followers[1]).await, Some(1), "what one has acknowledged every other knows");
     let again = apply(&council, followers[1], 1, 1).await;
     assert_eq!(again.revision, applied.revision, "the same request is answered with the first outcome");
+    let passed_on: u64 = followers.iter().map(|at| council.metrics(*at).passed_on).sum();
+    assert!(passed_on >= 2, "{passed_on}: they were answered by the leader, with others of their server");
 
     // An agent that knows a follower only.
     let token = council.control(followers[0]);

@@ -3,12 +3,13 @@
 //! A server could sign itself any certificate: what it says of a caller is worth as much as its own.
 
 use proto::identity::Subject;
-use tonic::Status;
 use tonic::codegen::http::{HeaderMap, HeaderValue, Request};
+use tonic::{Code, Status};
 
-use super::Caller;
+use super::{Caller, rights};
 use crate::engine::State;
 use crate::engine::model::{Asker, Grant};
+use crate::raft::{Asked, NotTaken};
 
 /// Who calls, in the audit's words.
 const WHO: &str = "wherry-behalf-of";
@@ -48,6 +49,22 @@ pub(super) fn caller(by: &Asker, state: &State) -> Result<Caller, Status> {
     }
 }
 
+/// May who asked another server for a change make it, as this one knows who that is? The other one may lag behind.
+pub fn may_still(asked: &Asked, state: &State) -> Result<(), NotTaken> {
+    let by = Asker { who: asked.who.clone(), from: String::new() };
+    let judged = caller(&by, state).and_then(|caller| {
+        rights::allow(&caller, &format!("/wherry.v1.Control/{}", asked.call))?;
+        match caller.project() == asked.project.as_ref() {
+            true => Ok(()),
+            false => Err(Status::permission_denied(format!("the rights of {caller} have changed: call again"))),
+        }
+    });
+    judged.map_err(|status| NotTaken::Forbidden {
+        is_known: status.code() != Code::Unauthenticated,
+        why: status.message().to_owned(),
+    })
+}
+
 /// How a caller without a certificate is called between servers.
 pub(super) const NOBODY: &str = "nobody";
 
@@ -69,5 +86,64 @@ impl Caller {
             Caller::Nobody => NOBODY.to_owned(),
             other => other.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::command::Enrolling;
+    use crate::engine::model::{Ranges, Token};
+    use crate::engine::{Command, Stamped, apply};
+    use proto::id::{ClusterId, ProjectName};
+    use proto::identity::OperatorRole;
+    use proto::revision::{Time, Wall};
+
+    fn said(state: &mut State, command: Command) {
+        apply(state, &Stamped { at: Time(0), wall: Wall(0), request: None, by: None, command });
+    }
+
+    /// A cluster that knows an operator of that name.
+    fn known(name: &str, role: OperatorRole, project: Option<&str>) -> State {
+        let mut state = State::empty();
+        said(&mut state, Command::Bootstrap { cluster: ClusterId(7), ranges: Ranges::default() });
+        said(&mut state, Command::RaiseVersion { to: crate::engine::STATE_VERSION });
+        let project = project.map(|p| p.parse().expect("a name"));
+        let grant = Grant::Operator { role, project, name: name.parse().expect("a name") };
+        let hash = "0".repeat(64);
+        let token =
+            Token { id: 1, hash: hash.clone(), grant, uses: 1, used: 0, made: Wall(0), expires: Wall(u64::MAX) };
+        said(&mut state, Command::PutToken { token });
+        said(&mut state, Command::Enrol { token: 1, hash, who: Enrolling::Operator, key: vec![7; 32] });
+        state
+    }
+
+    fn asked(who: &str, project: Option<&str>) -> Asked {
+        let project: Option<ProjectName> = project.map(|p| p.parse().expect("a name"));
+        Asked { who: who.to_owned(), call: "ApplyProject".to_owned(), project }
+    }
+
+    fn refused(asked: &Asked, state: &State) -> (bool, String) {
+        match may_still(asked, state) {
+            Err(NotTaken::Forbidden { is_known, why }) => (is_known, why),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_change_that_another_server_was_asked_for_is_made_for_who_may_still_ask() {
+        let state = known("ada", OperatorRole::Deployer, Some("shop"));
+        assert_eq!(may_still(&asked("operator/ada", Some("shop")), &state), Ok(()));
+        assert_eq!(may_still(&asked("local", None), &state), Ok(()), "who opens the socket of a server is its owner");
+
+        let (is_known, why) = refused(&asked("operator/eve", None), &state);
+        assert!(!is_known && why.contains("revoked"), "{why}");
+        let (is_known, why) = refused(&asked("operator/ada", Some("blog")), &state);
+        assert!(is_known && why.contains("have changed"), "{why}");
+        let (is_known, why) = refused(&asked("operator/ada", None), &state);
+        assert!(is_known && why.contains("have changed"), "it was held to no project there: {why}");
+        let (is_known, why) = refused(&asked("operator/bob", None), &known("bob", OperatorRole::Viewer, None));
+        assert!(is_known && why.contains("a viewer may not call ApplyProject"), "{why}");
+        assert!(refused(&asked("nobody", None), &state).1.contains("certificate"));
     }
 }

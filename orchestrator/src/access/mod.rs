@@ -19,9 +19,10 @@ pub mod rights;
 mod scope;
 mod witness;
 
+pub use behalf::may_still;
 pub use caller::Caller;
 pub use gate::Gate;
 pub use guarded::Guarded;
 pub use refusals::Refusals;
-pub use scope::{About, Asked, admit, admit_change};
+pub use scope::{About, Asked, By, admit, admit_change};
 pub use witness::{Witness, origin};

@@ -83,6 +83,7 @@ pub const TABLE: &[Row] = &[
     row("/wherry.v1.Servers/InstallSnapshot",                 [Yes, No,  No,  No,  No,  No]),
     row("/wherry.v1.Servers/Canvass",                         [Yes, No,  No,  No,  No,  No]),
     row("/wherry.v1.Servers/TakeLead",                        [Yes, No,  No,  No,  No,  No]),
+    row("/wherry.v1.Servers/Propose",                         [Yes, No,  No,  No,  No,  No]),
     row("/wherry.v1.Servers/Announce",                        [Yes, No,  No,  No,  No,  No]),
     row("/wherry.v1.Servers/FetchSealingKey",                 [Yes, No,  No,  No,  No,  No]),
     row("/grpc.health.v1.Health/Check",                     [No,  No,  Yes, Yes, Yes, No]),

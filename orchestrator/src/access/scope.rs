@@ -7,6 +7,7 @@ use tonic::{Request, Status};
 
 use super::{Caller, Witness};
 use crate::engine::model::Asker;
+use crate::raft;
 
 /// What a request is about.
 #[derive(Debug)]
@@ -25,9 +26,21 @@ pub trait Asked {
     fn about(&mut self) -> About<'_>;
 }
 
-/// Takes in a request that changes something: with who asks, for the audit.
-pub fn admit_change<T: Asked>(request: Request<T>) -> Result<(Asker, T), Status> {
-    let by = Witness::of(&request)?.asker();
+/// Who asks for a change: for the audit, and for the server that may have to make it.
+#[derive(Debug, Clone)]
+pub struct By {
+    /// In the audit's words.
+    pub asker: Asker,
+    /// By which right.
+    pub right: raft::Asked,
+}
+
+/// Takes in a request that changes something: with who asks.
+pub fn admit_change<T: Asked>(request: Request<T>) -> Result<(By, T), Status> {
+    let witness = Witness::of(&request)?;
+    let project = request.extensions().get::<Caller>().and_then(Caller::project).cloned();
+    let right = raft::Asked { who: witness.for_servers().who, call: witness.call().to_owned(), project };
+    let by = By { asker: witness.asker(), right };
     admit(request).map(|asked| (by, asked))
 }
 

@@ -66,6 +66,11 @@ impl Witness {
         self.by.clone()
     }
 
+    /// The call's name.
+    pub fn call(&self) -> &str {
+        &self.call
+    }
+
     /// Who asks, for the server that the call is passed on to.
     pub fn for_servers(&self) -> Asker {
         Asker { who: self.named.clone(), from: self.by.from.clone() }

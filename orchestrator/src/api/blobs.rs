@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
 use super::{Api, refusal};
-use crate::engine::model::Asker;
+use crate::access::By;
 use crate::engine::reconcile::BLOB_KEPT_MS;
 use crate::engine::{Command, State};
 use crate::pki::seal::SealError;
@@ -22,11 +22,7 @@ fn unsealed(error: &SealError) -> Status {
 
 impl Api {
     /// Stores content that is not there yet, or that would be reaped before it is named.
-    pub(super) async fn store_blob(
-        &self,
-        by: Asker,
-        request: v1::PutBlobRequest,
-    ) -> Result<v1::PutBlobResponse, Status> {
+    pub(super) async fn store_blob(&self, by: By, request: v1::PutBlobRequest) -> Result<v1::PutBlobResponse, Status> {
         let kind: BlobKind = enumerated("kind", request.kind).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let content = Zeroizing::new(request.content);
         if content.len() > BLOB_MAX_BYTES {

@@ -7,7 +7,7 @@ use proto::v1;
 use tonic::Status;
 
 use super::{Api, refusal};
-use crate::engine::model::Asker;
+use crate::access::By;
 use crate::engine::{Command, Outcome, explain};
 
 pub(super) fn invalid(error: ConvertError) -> Status {
@@ -53,41 +53,37 @@ pub(super) fn applied(outcome: Outcome) -> Result<v1::ApplyProjectResponse, Stat
 impl Api {
     pub(super) async fn apply(
         &self,
-        by: Asker,
+        by: By,
         request: v1::ApplyProjectRequest,
     ) -> Result<v1::ApplyProjectResponse, Status> {
         let id = request.request;
         let command = put_project(request)?;
-        applied(self.change(by, id, command).await?)
+        applied(self.change_anywhere(by, id, command).await?)
     }
 
     pub(super) async fn remove_project(
         &self,
-        by: Asker,
+        by: By,
         request: v1::DeleteProjectRequest,
     ) -> Result<v1::ChangeResponse, Status> {
         let project = parsed("project", &request.project).map_err(invalid)?;
         let command = Command::DeleteProject { project, volumes: request.volumes };
-        changed(&self.change(by, request.request, command).await?)
+        changed(&self.change_anywhere(by, request.request, command).await?)
     }
 
     pub(super) async fn remove_service(
         &self,
-        by: Asker,
+        by: By,
         request: v1::DeleteServiceRequest,
     ) -> Result<v1::ChangeResponse, Status> {
         let service = required("service", request.service).map_err(invalid)?;
-        changed(&self.change(by, request.request, Command::DeleteService { service }).await?)
+        changed(&self.change_anywhere(by, request.request, Command::DeleteService { service }).await?)
     }
 
-    pub(super) async fn scale(
-        &self,
-        by: Asker,
-        request: v1::ScaleServiceRequest,
-    ) -> Result<v1::ChangeResponse, Status> {
+    pub(super) async fn scale(&self, by: By, request: v1::ScaleServiceRequest) -> Result<v1::ChangeResponse, Status> {
         let service = required("service", request.service).map_err(invalid)?;
         let command = Command::ScaleService { service, replicas: request.replicas };
-        changed(&self.change(by, request.request, command).await?)
+        changed(&self.change_anywhere(by, request.request, command).await?)
     }
 
     pub(super) fn explain(&self, request: v1::WhyRequest) -> Result<v1::WhyResponse, Status> {

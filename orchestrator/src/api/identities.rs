@@ -7,8 +7,9 @@ use proto::v1;
 use tonic::Status;
 
 use super::{Api, changes, refusal};
+use crate::access::By;
 use crate::engine::Command;
-use crate::engine::model::{Asker, Grant, Identity, Token};
+use crate::engine::model::{Grant, Identity, Token};
 
 /// Longest a token may be valid, in milliseconds: 30 days. It is a secret on its way between two hosts, not a key.
 const VALID_MAX_MS: u64 = 30 * 86_400_000;
@@ -20,7 +21,7 @@ const USES_MAX: u32 = 1_000;
 impl Api {
     pub(super) async fn make_token(
         &self,
-        by: Asker,
+        by: By,
         asked: v1::CreateTokenRequest,
     ) -> Result<v1::CreateTokenResponse, Status> {
         let state = self.present();
@@ -58,7 +59,7 @@ impl Api {
 
     pub(super) async fn forget_token(
         &self,
-        by: Asker,
+        by: By,
         asked: v1::RevokeTokenRequest,
     ) -> Result<v1::ChangeResponse, Status> {
         let wrong = || refusal::wrong_field("id", "16 hexadecimal digits", "`ctl token list` shows them");
@@ -74,7 +75,7 @@ impl Api {
 
     pub(super) async fn forget_identity(
         &self,
-        by: Asker,
+        by: By,
         asked: v1::RevokeIdentityRequest,
     ) -> Result<v1::ChangeResponse, Status> {
         let text = format!("{}/{}", asked.kind, asked.name);

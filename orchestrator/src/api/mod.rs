@@ -30,12 +30,11 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::access::{admit, admit_change};
-use crate::engine::model::Asker;
+use crate::access::{By, admit, admit_change};
 use crate::engine::{Command, Outcome, State};
 use crate::pki::keeper::Founded;
 use crate::pki::sealer::Sealer;
-use crate::raft::{Applied, Clock, RaftHandle, ReadError};
+use crate::raft::{Applied, Clock, ProposeError, RaftHandle, ReadError};
 use crate::rotation::Trouble;
 use crate::switchboard::Switchboard;
 
@@ -94,13 +93,28 @@ impl Api {
     }
 
     /// Proposes a change for somebody and refuses with its rejection. Both are in the audit.
-    async fn change(&self, by: Asker, request: Option<v1::RequestId>, command: Command) -> Result<Outcome, Status> {
+    async fn change(&self, by: By, request: Option<v1::RequestId>, command: Command) -> Result<Outcome, Status> {
         let request = request.map(|r| RequestId { client: r.client, sequence: r.sequence });
-        match self.raft.propose_by(by, request, command).await {
-            Ok(Applied { outcome: Outcome::Rejected(rejection), .. }) => Err(refusal::rejected(&rejection)),
-            Ok(Applied { outcome, .. }) => Ok(outcome),
-            Err(error) => Err(refusal::not_proposed(&error)),
-        }
+        became(self.raft.propose_by(by.asker, request, command).await)
+    }
+
+    /// The same, also while another server leads: for calls that are answered with the outcome alone.
+    async fn change_anywhere(
+        &self,
+        by: By,
+        request: Option<v1::RequestId>,
+        command: Command,
+    ) -> Result<Outcome, Status> {
+        let request = request.map(|r| RequestId { client: r.client, sequence: r.sequence });
+        became(self.raft.propose_for(by.right, by.asker, request, command).await)
+    }
+}
+
+fn became(proposed: Result<Applied, ProposeError>) -> Result<Outcome, Status> {
+    match proposed {
+        Ok(Applied { outcome: Outcome::Rejected(rejection), .. }) => Err(refusal::rejected(&rejection)),
+        Ok(Applied { outcome, .. }) => Ok(outcome),
+        Err(error) => Err(refusal::not_proposed(&error)),
     }
 }
 

@@ -6,14 +6,14 @@ use proto::v1;
 use tonic::Status;
 
 use super::{Api, changes};
-use crate::engine::model::Asker;
+use crate::access::By;
 use crate::engine::{Command, State};
 
 // === impl Api ===
 
 impl Api {
     /// Labels a node.
-    pub(super) async fn label(&self, by: Asker, asked: v1::LabelNodeRequest) -> Result<v1::ChangeResponse, Status> {
+    pub(super) async fn label(&self, by: By, asked: v1::LabelNodeRequest) -> Result<v1::ChangeResponse, Status> {
         if id(&asked.node).is_none() {
             // A name is looked up in no older State than was told before.
             self.read_barrier().await?;
@@ -24,7 +24,7 @@ impl Api {
             remove: asked.remove.into_iter().collect(),
             expected: asked.expected_revision.map(Revision),
         };
-        changes::changed(&self.change(by, asked.request, command).await?)
+        changes::changed(&self.change_anywhere(by, asked.request, command).await?)
     }
 }
 

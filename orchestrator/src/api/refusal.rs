@@ -71,6 +71,8 @@ pub(super) fn not_proposed(error: &ProposeError) -> Status {
         ProposeError::NotLeader { .. } | ProposeError::Stopped => Code::Unavailable,
         ProposeError::Unknown { .. } => Code::DeadlineExceeded,
         ProposeError::TooLarge { .. } => Code::ResourceExhausted,
+        ProposeError::Forbidden { is_known: true, .. } => Code::PermissionDenied,
+        ProposeError::Forbidden { is_known: false, .. } => Code::Unauthenticated,
     };
     Status::new(code, error.to_string())
 }

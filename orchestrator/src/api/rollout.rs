@@ -8,8 +8,9 @@ use tonic::Status;
 
 use super::Api;
 use super::changes::{applied, invalid};
+use crate::access::By;
 use crate::engine::explain::rollout::slots;
-use crate::engine::model::{Asker, Origin, Project, Release, Rollout, Service};
+use crate::engine::model::{Origin, Project, Release, Rollout, Service};
 use crate::engine::reconcile::SlotProgress;
 use crate::engine::{Command, Outcome, State, Steer};
 
@@ -18,7 +19,7 @@ use crate::engine::{Command, Outcome, State, Steer};
 impl Api {
     pub(super) async fn steer(
         &self,
-        by: Asker,
+        by: By,
         request: v1::SteerRolloutRequest,
     ) -> Result<v1::ApplyProjectResponse, Status> {
         let service: ServiceKey = required("service", request.service.clone()).map_err(invalid)?;

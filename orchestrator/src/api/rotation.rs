@@ -5,7 +5,8 @@ use proto::v1;
 use tonic::Status;
 
 use super::Api;
-use crate::engine::model::{Asker, RotationPhase};
+use crate::access::By;
+use crate::engine::model::RotationPhase;
 use crate::engine::{Command, State};
 use crate::forward::not_leading;
 use crate::membership::rules::View;
@@ -17,7 +18,7 @@ impl Api {
     /// Begins a rotation, or tells of one.
     pub(super) async fn rotate_key(
         &self,
-        by: Asker,
+        by: By,
         asked: v1::RotateSealingKeyRequest,
     ) -> Result<v1::RotateSealingKeyResponse, Status> {
         self.read_barrier().await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tonic::Status;
 
 use super::{Api, changes};
-use crate::engine::model::Asker;
+use crate::access::By;
 use crate::engine::{Command, State};
 use crate::forward::not_leading;
 use crate::membership::rules::{Member, VOTERS_MAX, View};
@@ -99,11 +99,7 @@ impl Api {
     }
 
     /// Lets a server vote, in the place of another where the number would be even or too large.
-    pub(super) async fn promote(
-        &self,
-        by: Asker,
-        asked: v1::PromoteServerRequest,
-    ) -> Result<v1::ChangeResponse, Status> {
+    pub(super) async fn promote(&self, by: By, asked: v1::PromoteServerRequest) -> Result<v1::ChangeResponse, Status> {
         let (state, seen) = self.seen_by_leader()?;
         let id = named(&state, &asked.server)?;
         let member = seen.member(id).ok_or_else(|| not_now(&format!("server {id} is no member yet")))?;
@@ -133,11 +129,7 @@ impl Api {
     }
 
     /// Removes a server, if those that stay can decide. This one hands leadership over first; the next leader does it.
-    pub(super) async fn dismiss(
-        &self,
-        by: Asker,
-        asked: v1::RemoveServerRequest,
-    ) -> Result<v1::ChangeResponse, Status> {
+    pub(super) async fn dismiss(&self, by: By, asked: v1::RemoveServerRequest) -> Result<v1::ChangeResponse, Status> {
         // One that was lost a moment ago must not be counted on: who is has answered since this was asked.
         tokio::time::sleep(COUNTED_AFTER).await;
         let (state, _) = self.seen_by_leader()?;

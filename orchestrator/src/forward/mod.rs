@@ -31,6 +31,14 @@ const LEADER_WITHIN: Duration = Duration::from_secs(8);
 const AGAIN: Duration = Duration::from_millis(50);
 /// The call that is answered here if who asks wants it so.
 const GET_SNAPSHOT: &str = "/wherry.v1.Control/GetSnapshot";
+/// Calls that stand for one command, and are answered with its outcome alone.
+const COMMANDS: [&str; 5] = [
+    "/wherry.v1.Control/ApplyProject",
+    "/wherry.v1.Control/DeleteProject",
+    "/wherry.v1.Control/DeleteService",
+    "/wherry.v1.Control/ScaleService",
+    "/wherry.v1.Control/LabelNode",
+];
 /// Header of an answer that only says that this server does not lead.
 const NOT_LEADING: &str = "wherry-not-leading";
 
@@ -48,6 +56,8 @@ enum Way {
     Here,
     /// By the leader: one message, one answer.
     Once,
+    /// By whichever server was asked, which passes the command on that it stands for; by the leader if that cannot be done.
+    Command,
     /// By the leader: one message, a stream of answers.
     Watch,
     /// By the leader: a stream of messages.
@@ -59,6 +69,7 @@ fn way(path: &str) -> Way {
         "/wherry.v1.Agents/Session" | "/wherry.v1.Agents/PushLog" => Way::Stream,
         "/wherry.v1.Control/WatchSnapshot" | "/wherry.v1.Control/WatchEvents" | "/wherry.v1.Control/Logs" => Way::Watch,
         "/wherry.v1.Servers/Announce" => Way::Once,
+        _ if COMMANDS.contains(&path) => Way::Command,
         _ if path.starts_with("/wherry.v1.Servers/") => Way::Here,
         _ if path.starts_with("/wherry.v1.") => Way::Once,
         _ => Way::Here,
@@ -159,9 +170,8 @@ where
         let leads = forward.leadership.borrow().leading().copied();
         match (way, leads) {
             // Nothing is copied while there is nothing to pass on.
-            (Way::Once, Some(_)) => Box::pin(once(forward, inner, request)),
+            (Way::Once | Way::Command, _) => Box::pin(once(forward, inner, request, way == Way::Command)),
             (_, Some(term)) => Box::pin(here(forward, inner, request, term)),
-            (Way::Once, None) => Box::pin(once(forward, inner, request)),
             (_, None) => Box::pin(stream(forward, inner, request, way)),
         }
     }
@@ -177,11 +187,17 @@ where
 }
 
 /// One message and one answer, by whoever leads.
-async fn once<S>(forward: Forward, mut inner: S, request: Request<Body>) -> Result<Response<Body>, S::Error>
+async fn once<S>(
+    forward: Forward,
+    inner: S,
+    request: Request<Body>,
+    is_command: bool,
+) -> Result<Response<Body>, S::Error>
 where
     S: Service<Request<Body>, Response = Response<Body>> + Clone,
 {
     let end = Instant::now() + LEADER_WITHIN;
+    let mut as_command = is_command;
     let kept = match relay::Kept::of(request).await {
         Ok(kept) => kept,
         Err(status) => return Ok(status.into_http()),
@@ -189,11 +205,13 @@ where
     loop {
         let response = match forward.leader(end).await {
             Err(status) => return Ok(status.into_http()),
-            Ok(Leader::Here(_)) => {
-                let mut ready = inner.clone();
-                std::future::poll_fn(|context| ready.poll_ready(context)).await?;
-                std::mem::swap(&mut ready, &mut inner);
-                inner.call(kept.again()).await?
+            Ok(Leader::Here(_)) => by_this(inner.clone(), kept.again()).await?,
+            Ok(Leader::There(_)) if std::mem::take(&mut as_command) => {
+                let response = by_this(inner.clone(), kept.again()).await?;
+                if is_not_leading(response.headers()) {
+                    continue;
+                }
+                response
             }
             Ok(Leader::There(address)) => match relay::ask(&forward.peers, &address, kept.for_another()).await {
                 Ok(response) => response,
@@ -213,17 +231,29 @@ where
     }
 }
 
+/// One answer of this server.
+async fn by_this<S>(inner: S, request: Request<Body>) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone,
+{
+    let mut inner = ready(inner).await?;
+    inner.call(request).await
+}
+
+async fn ready<S: Service<Request<Body>>>(mut inner: S) -> Result<S, S::Error> {
+    std::future::poll_fn(|context| inner.poll_ready(context)).await?;
+    Ok(inner)
+}
+
 /// A stream, by whoever leads when it begins.
-async fn stream<S>(forward: Forward, mut inner: S, request: Request<Body>, way: Way) -> Result<Response<Body>, S::Error>
+async fn stream<S>(forward: Forward, inner: S, request: Request<Body>, way: Way) -> Result<Response<Body>, S::Error>
 where
     S: Service<Request<Body>, Response = Response<Body>> + Clone,
 {
     match forward.leader(Instant::now() + LEADER_WITHIN).await {
         Err(status) => Ok(status.into_http()),
         Ok(Leader::Here(term)) => {
-            let mut ready = inner.clone();
-            std::future::poll_fn(|context| ready.poll_ready(context)).await?;
-            std::mem::swap(&mut ready, &mut inner);
+            let inner = ready(inner).await?;
             here(forward, inner, request, term).await
         }
         Ok(Leader::There(address)) => match relay::pass(&forward.peers, &address, request, way == Way::Stream).await {
@@ -262,6 +292,7 @@ mod tests {
                         _ if service.name() == "Servers" && method.name() != "Announce" => Way::Here,
                         (true, _) => Way::Stream,
                         (false, true) => Way::Watch,
+                        (false, false) if COMMANDS.contains(&path.as_str()) => Way::Command,
                         (false, false) => Way::Once,
                     };
                     assert_eq!(found, wanted, "{path}");

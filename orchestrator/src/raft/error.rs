@@ -178,6 +178,14 @@ pub enum ProposeError {
         /// The limit.
         max: usize,
     },
+    /// Nothing was written: who asks may not, or not any more, as the leader knows it.
+    #[error("{why}")]
+    Forbidden {
+        /// It is known who that is.
+        is_known: bool,
+        /// Why not.
+        why: String,
+    },
     /// Nothing was written: this server is going down.
     #[error("the log was shut down")]
     Stopped,

@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use openraft::BasicNode;
 use openraft::error::{CheckIsLeaderError, InitializeError, RaftError as CoreError};
 use proto::id::{RequestId, ServerId};
 use proto::limits::LOG_ENTRY_MAX_BYTES;
 use proto::revision::{Revision, Time};
+use proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -28,15 +30,17 @@ use super::log_store::LogStore;
 use super::meter::{Meter, SyncLatency};
 use super::network::{Network, Transport};
 use super::options::{RaftOptions, Timing};
-use super::peer_door::PeerDoor;
+use super::passing::{Asked, Became, NotTaken, Passed, PassedOn, Passing, Waiting};
+use super::peer_door::{PeerDoor, PeerError};
 use super::proposer::{Proposal, Proposer};
 use super::record::SnapshotRecord;
 use super::snapshot::Snapshots;
 use super::state_machine::StateMachine;
 use super::type_config::{Applied, Encoded, Proposed, Raft};
 use super::upkeep;
+use super::wire::{pack, unpack};
 use crate::engine::model::Asker;
-use crate::engine::{AUDITS, Command, State};
+use crate::engine::{AUDITS, Command, NODE_LABELS, STATE_VERSION, State};
 
 /// Commands that may wait for a place in an entry; who comes later waits for a place here.
 const PROPOSALS_WAITING: usize = 1024;
@@ -64,6 +68,7 @@ struct Inner {
     saved: watch::Receiver<Revision>,
     leadership: watch::Receiver<Leadership>,
     proposals: mpsc::Sender<Proposal>,
+    passing: mpsc::Sender<Waiting>,
     clock: Arc<dyn Clock>,
     timeout: Duration,
     meter: Arc<Meter>,
@@ -80,6 +85,7 @@ struct Inner {
 #[derive(Debug)]
 struct Open {
     proposer: JoinHandle<()>,
+    passing: JoinHandle<()>,
     leadership: JoinHandle<()>,
     upkeep: JoinHandle<()>,
     canvass: JoinHandle<()>,
@@ -110,6 +116,8 @@ pub struct RaftMetrics {
     pub purged: Option<u64>,
     /// For a leader: milliseconds since a majority last answered.
     pub quorum_ack_age_ms: Option<u64>,
+    /// Commands that were passed on to a leader, and answered by it.
+    pub passed_on: u64,
     /// How long the disk takes.
     pub sync: SyncLatency,
 }
@@ -185,11 +193,19 @@ impl RaftHandle {
 
         let (leading, leadership) = watch::channel(Leadership::Following { leader: None });
         let (proposals, inbox) = mpsc::channel(PROPOSALS_WAITING);
+        let (passing, to_pass) = mpsc::channel(PROPOSALS_WAITING);
         let proposer = Proposer {
             inbox,
             raft: raft.clone(),
             leadership: leadership.clone(),
             clock: options.clock.clone(),
+            timeout: options.propose_timeout,
+        };
+        let pass = Passing {
+            inbox: to_pass,
+            transport: options.transport.clone(),
+            leadership: leadership.clone(),
+            meter: meter.clone(),
             timeout: options.propose_timeout,
         };
         let follow = leadership::follow(raft.clone(), state.clone(), options.clock.clone(), leading);
@@ -205,6 +221,7 @@ impl RaftHandle {
         let open = Open {
             canvass: tokio::spawn(elections),
             proposer: tokio::spawn(proposer.run()),
+            passing: tokio::spawn(pass.run()),
             leadership: tokio::spawn(follow),
             upkeep: tokio::spawn(upkeep::follow(raft.clone(), snapshots, meter.clone(), options.snapshots)),
             store,
@@ -217,6 +234,7 @@ impl RaftHandle {
             saved,
             leadership,
             proposals,
+            passing,
             clock: options.clock,
             timeout: options.propose_timeout,
             meter,
@@ -254,9 +272,10 @@ impl RaftHandle {
     pub async fn shutdown(&self) -> Result<(), RaftError> {
         let Some(open) = held(&self.0.open).take() else { return Ok(()) };
         open.proposer.abort();
+        open.passing.abort();
         self.0.raft.shutdown().await.map_err(|e| RaftError::Fatal { cause: e.to_string() })?;
-        // The proposer was cancelled, the others end with openraft: so nobody is left in the belief that this one leads.
-        for task in [open.proposer, open.leadership, open.upkeep, open.canvass] {
+        // These two were cancelled, the others end with openraft: so nobody is left in the belief that this one leads.
+        for task in [open.proposer, open.passing, open.leadership, open.upkeep, open.canvass] {
             let _ = task.await;
         }
         let finished = open.store.finish().await;
@@ -334,22 +353,48 @@ impl RaftHandle {
         if self.0.proposals.is_closed() {
             return Err(ProposeError::Stopped);
         }
-        if self.0.holding.load(Ordering::SeqCst) {
-            return Err(ProposeError::NotLeader { leader: None });
-        }
-        if let Leadership::Following { leader } = &*self.0.leadership.borrow() {
-            return Err(ProposeError::NotLeader { leader: leader.clone() });
-        }
-        let version = proposed.version();
-        let encoded = codec::encode_body(&proposed).map_err(|e| ProposeError::Unknown { cause: e.to_string() })?;
+        self.leads()?;
+        let (version, encoded) = self.encoded(&proposed)?;
+        self.put_encoded(version, encoded).await
+    }
+
+    /// A command as it goes into the log, and the State version that it needs: at most the present one, if that is the newest.
+    fn encoded(&self, proposed: &Proposed) -> Result<(u32, Encoded), ProposeError> {
+        let encoded = codec::encode_body(proposed).map_err(|e| ProposeError::Unknown { cause: e.to_string() })?;
         let max = LOG_ENTRY_MAX_BYTES - ENTRY_OVERHEAD_BYTES;
         if encoded.len() > max {
             return Err(ProposeError::TooLarge { bytes: encoded.len(), max });
         }
+        let is_newest = self.0.state.borrow().version() >= STATE_VERSION;
+        let version = if is_newest { STATE_VERSION } else { proposed.version() };
+        Ok((version, Encoded(Bytes::from(encoded))))
+    }
+
+    /// Whether commands go into the log here.
+    fn leads(&self) -> Result<(), ProposeError> {
+        if self.0.holding.load(Ordering::SeqCst) {
+            return Err(ProposeError::NotLeader { leader: None });
+        }
+        match &*self.0.leadership.borrow() {
+            Leadership::Following { leader } => Err(ProposeError::NotLeader { leader: leader.clone() }),
+            Leadership::Leading(_) => Ok(()),
+        }
+    }
+
+    async fn put_encoded(&self, version: u32, encoded: Encoded) -> Result<Applied, ProposeError> {
         let (answer, outcome) = oneshot::channel();
-        let proposal = Proposal { version, encoded: Encoded(Bytes::from(encoded)), answer };
+        let proposal = Proposal { version, encoded, answer };
+        self.outcome(&self.0.proposals, proposal, outcome).await
+    }
+
+    async fn outcome<T>(
+        &self,
+        to: &mpsc::Sender<T>,
+        what: T,
+        outcome: oneshot::Receiver<Result<Applied, ProposeError>>,
+    ) -> Result<Applied, ProposeError> {
         let answered = tokio::time::timeout(self.0.timeout, async {
-            self.0.proposals.send(proposal).await.map_err(|_| ProposeError::Stopped)?;
+            to.send(what).await.map_err(|_| ProposeError::Stopped)?;
             let gone = |_| ProposeError::Unknown { cause: "the log was shut down meanwhile".to_owned() };
             outcome.await.map_err(gone)?
         });
@@ -357,6 +402,46 @@ impl RaftHandle {
             Ok(result) => result,
             Err(_) => Err(ProposeError::Unknown { cause: format!("no outcome within {:?}", self.0.timeout) }),
         }
+    }
+
+    /// The same as `propose_by`, by whichever server leads: one that does not passes the command on, with others. For calls
+    /// whose answer is the outcome alone.
+    pub async fn propose_for(
+        &self,
+        asked: Asked,
+        by: Asker,
+        request: Option<RequestId>,
+        command: Command,
+    ) -> Result<Applied, ProposeError> {
+        let state_version = self.0.state.borrow().version();
+        match self.leads() {
+            // Not every server takes them before that.
+            Err(ProposeError::NotLeader { leader: Some(_) }) if state_version >= NODE_LABELS => {}
+            _ => return self.propose_by(by, request, command).await,
+        }
+        let (version, command) = self.encoded(&Proposed { request, by: Some(by), command })?;
+        let (answer, outcome) = oneshot::channel();
+        let passed = Passed { asked, version, command };
+        self.outcome(&self.0.passing, Waiting { passed, is_recognised: request.is_some(), answer }, outcome).await
+    }
+
+    /// Puts commands into the log that another server passes on, if those who ask still `may`.
+    pub async fn take_passed(
+        &self,
+        message: &v1::PeerMessage,
+        may: impl Fn(&Asked, &State) -> Result<(), NotTaken>,
+    ) -> Result<v1::PeerMessage, PeerError> {
+        let PassedOn { commands } = unpack(self.0.id, message)?;
+        let state = self.0.state.borrow().clone();
+        let each = commands.into_iter().map(|Passed { asked, version, command }| {
+            let allowed = self.leads().map_err(NotTaken::from).and_then(|()| may(&asked, &state));
+            async move {
+                allowed?;
+                self.put_encoded(version, command).await.map_err(NotTaken::from)
+            }
+        });
+        let each = join_all(each).await;
+        Ok(pack(self.0.id, &Became { each })?)
     }
 
     /// The newest applied State, and every later one: published once per applied batch, before outcomes are returned.
@@ -410,6 +495,7 @@ impl RaftHandle {
             snapshot: m.snapshot.map(|id| id.index),
             purged: m.purged.map(|id| id.index),
             quorum_ack_age_ms: m.millis_since_quorum_ack,
+            passed_on: self.0.meter.passed_on(),
             sync: self.0.meter.sync_latency(),
         }
     }

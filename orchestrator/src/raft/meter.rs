@@ -30,6 +30,7 @@ pub struct SyncLatency {
 pub(super) struct Meter {
     alarm_above: Duration,
     appended_bytes: AtomicU64,
+    passed_on: AtomicU64,
     syncs: Mutex<Syncs>,
 }
 
@@ -43,7 +44,7 @@ struct Syncs {
 impl Meter {
     /// `alarm_above`: an append slower than this endangers the heartbeat.
     pub(super) fn new(alarm_above: Duration) -> Meter {
-        Meter { alarm_above, appended_bytes: AtomicU64::new(0), syncs: Mutex::default() }
+        Meter { alarm_above, appended_bytes: AtomicU64::new(0), passed_on: AtomicU64::new(0), syncs: Mutex::default() }
     }
 
     pub(super) fn count_bytes(&self, bytes: u64) {
@@ -52,6 +53,14 @@ impl Meter {
 
     pub(super) fn appended_bytes(&self) -> u64 {
         self.appended_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_passed_on(&self, commands: u64) {
+        self.passed_on.fetch_add(commands, Ordering::Relaxed);
+    }
+
+    pub(super) fn passed_on(&self) -> u64 {
+        self.passed_on.load(Ordering::Relaxed)
     }
 
     pub(super) fn record_sync(&self, took: Duration) {

@@ -16,6 +16,7 @@ use proto::id::ServerId;
 
 use super::heard::Answers;
 use super::leadership::Peer;
+use super::passing::{Became, PassedOn};
 use super::type_config::{Snapshot, TypeConfig, Vote};
 use super::wire::Canvass;
 
@@ -73,6 +74,11 @@ pub trait Transport: Debug + Send + Sync + 'static {
 
     /// Asks it to lead from now on.
     async fn take_lead(&self, to: &Peer, timeout: Duration) -> Result<(), TransportError>;
+
+    /// Commands for its log, while it leads.
+    async fn propose(&self, to: &Peer, _: PassedOn, _: Duration) -> Result<Became, TransportError> {
+        Err(TransportError::Unreachable { to: to.id, cause: "this network passes no commands on".to_owned() })
+    }
 }
 
 /// The transport of a one-server cluster: there is nobody to talk to.

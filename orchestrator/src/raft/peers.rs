@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 use super::fault::held;
 use super::leadership::Peer;
 use super::network::{Transport, TransportError};
+use super::passing::{Became, PassedOn};
 use super::snapshot::SnapshotFile;
 use super::type_config::{Snapshot, TypeConfig, Vote};
 use super::wire::{Canvass, Described, Message, WireError, pack, unpack};
@@ -88,7 +89,7 @@ impl Peers {
         Ok(())
     }
 
-    /// The connection by which calls of operators and agents are passed on to a server.
+    /// The connection by which calls of operators and agents, and commands, are passed on to a server.
     pub fn calls(&self, address: &str) -> Result<Channel, String> {
         self.channel(address, Use::Calls)
     }
@@ -125,6 +126,7 @@ impl Peers {
     async fn ask<Q: Message, A: Message, F>(
         &self,
         to: &Peer,
+        what: Use,
         question: &Q,
         timeout: Duration,
         call: impl FnOnce(ServersClient<Channel>, v1::PeerMessage) -> F,
@@ -132,7 +134,7 @@ impl Peers {
     where
         F: Future<Output = Result<Response<v1::PeerMessage>, Status>>,
     {
-        let client = self.client(to, Use::Log)?;
+        let client = self.client(to, what)?;
         let packed = pack(to.id, question).map_err(|e| unreadable(to.id, &e))?;
         let answer = in_time(to.id, timeout, call(client, packed)).await?;
         unpack(to.id, &answer).map_err(|e| unreadable(to.id, &e))
@@ -198,7 +200,7 @@ impl Transport for Peers {
         message: AppendEntriesRequest<TypeConfig>,
         timeout: Duration,
     ) -> Result<AppendEntriesResponse<u64>, TransportError> {
-        self.ask(to, &message, timeout, |mut c, m| async move { c.append(m).await }).await
+        self.ask(to, Use::Log, &message, timeout, |mut c, m| async move { c.append(m).await }).await
     }
 
     async fn vote(
@@ -207,7 +209,7 @@ impl Transport for Peers {
         message: VoteRequest<u64>,
         timeout: Duration,
     ) -> Result<VoteResponse<u64>, TransportError> {
-        self.ask(to, &message, timeout, |mut c, m| async move { c.vote(m).await }).await
+        self.ask(to, Use::Log, &message, timeout, |mut c, m| async move { c.vote(m).await }).await
     }
 
     async fn snapshot(
@@ -234,5 +236,9 @@ impl Transport for Peers {
         let mut client = self.client(to, Use::Log)?;
         in_time(to.id, timeout, client.take_lead(v1::TakeLeadRequest { server: to.id.0 })).await?;
         Ok(())
+    }
+
+    async fn propose(&self, to: &Peer, commands: PassedOn, timeout: Duration) -> Result<Became, TransportError> {
+        self.ask(to, Use::Calls, &commands, timeout, |mut c, m| async move { c.propose(m).await }).await
     }
 }

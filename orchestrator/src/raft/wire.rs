@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{self, CodecError};
+use super::passing::{Became, PassedOn};
 use super::type_config::{LogId, SnapshotMeta, TypeConfig, Vote};
 
 /// The bodies' format.
@@ -24,6 +25,8 @@ impl Message for VoteResponse<u64> {}
 impl Message for SnapshotResponse<u64> {}
 impl Message for Described {}
 impl Message for Canvass {}
+impl Message for PassedOn {}
+impl Message for Became {}
 
 /// A snapshot, before its bytes.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use proto::v1::servers_server::Servers;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::access::may_still;
 use crate::pki::sealer::Sealer;
 use crate::raft::{PeerDoor, PeerError, RaftHandle};
 
@@ -70,6 +71,10 @@ impl Servers for ServersDoor {
         }
         self.door.take_lead().await.map_err(|e| Status::unavailable(e.to_string()))?;
         Ok(Response::new(v1::TakeLeadResponse {}))
+    }
+
+    async fn propose(&self, request: Request<v1::PeerMessage>) -> Result<Response<v1::PeerMessage>, Status> {
+        self.raft.take_passed(request.get_ref(), may_still).await.map(Response::new).map_err(|e| refused(&e))
     }
 
     async fn announce(&self, request: Request<v1::AnnounceRequest>) -> Result<Response<v1::AnnounceResponse>, Status> {

@@ -1,8 +1,9 @@
 //! Writes of a thousand clients to three servers, beside three members of etcd with the same disk, in turns.
 //!
-//! Each client has one object of its own and sets 256 bytes of it, if nobody changed it since: here a label of a service,
-//! by the release that it expects; there a key, by its revision. Every answer is an acknowledgement that a majority has on
-//! disk. Ours reconciles, audits and talks TLS between servers meanwhile; etcd does as it comes, without TLS.
+//! Each client has one object of its own and sets 256 bytes of it, if nobody changed it since: here a label of a node, by the
+//! revision that last changed its labels, and in a turn of its own the labels of a service, with the whole project, by its
+//! release; there a key, by its revision. Every answer is an acknowledgement that a majority has on disk. Ours reconciles,
+//! audits and talks TLS between servers meanwhile; etcd does as it comes, without TLS.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
@@ -10,10 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use agent::session::Link;
 use anyhow::{Context, bail, ensure};
-use proto::id::RequestId;
+use proto::id::{NodeId, RequestId};
 use proto::v1;
+use proto::v1::agent_message::Message as FromAgent;
+use proto::v1::agents_client::AgentsClient;
 use proto::v1::control_client::ControlClient;
+use tokio_stream::StreamExt;
 use tonic::transport::{Channel, Endpoint};
 
 use super::report::{Report, Values};
@@ -48,12 +53,15 @@ pub fn run(report: &mut Report, dir: &Path) -> anyhow::Result<()> {
 
 async fn in_turns(report: &Report, lab: &Lab, etcd: &Etcd) -> anyhow::Result<()> {
     let doors: Vec<_> = (0..3 * CONNECTIONS).map(|n| lab.connection(n % 3)).collect();
-    let mut ours: Vec<Ours> = (0..CLIENTS).map(|n| Ours::new(doors[n % doors.len()].clone(), n)).collect();
+    register(lab).await?;
+    let door = |n: usize| doors[n % doors.len()].clone();
+    let mut ours: Vec<Labels> = (0..CLIENTS).map(|n| Labels::new(door(n), n)).collect();
+    let mut applied: Vec<Projects> = (0..CLIENTS).map(|n| Projects::new(door(n), n)).collect();
     let mut theirs: Vec<Theirs> = (0..CLIENTS).map(|n| Theirs::new(etcd, n)).collect();
     // The first write of each makes its object.
     ours = turn(ours, Duration::ZERO).await?.clients;
     theirs = turn(theirs, Duration::ZERO).await?.clients;
-    let (mut our, mut their) = (Figures::default(), Figures::default());
+    let (mut our, mut their, mut whole) = (Figures::default(), Figures::default(), Figures::default());
     for _ in 0..TURNS {
         let done = turn(ours, TURN).await?;
         our.take(&done);
@@ -62,8 +70,15 @@ async fn in_turns(report: &Report, lab: &Lab, etcd: &Etcd) -> anyhow::Result<()>
         their.take(&done);
         theirs = done.clients;
     }
+    applied = turn(applied, Duration::ZERO).await?.clients;
+    for _ in 0..TURNS {
+        let done = turn(applied, TURN).await?;
+        whole.take(&done);
+        applied = done.clients;
+    }
     let (rates, beside) = (Values::of(our.rates), Values::of(their.rates));
     report.against("writes per second, 1 000 clients", &rates, "etcd", &beside, "/s");
+    report.alone("the same with whole projects", &Values::of(whole.rates), "/s");
     report.against("a write, median", &Values::of(our.medians), "etcd", &Values::of(their.medians), "ms");
     report.against("a write, 99th percentile", &Values::of(our.tails), "etcd", &Values::of(their.tails), "ms");
     let memory = |pids: Vec<u32>| pids.into_iter().map(resident_mib).collect::<anyhow::Result<Vec<f64>>>();
@@ -131,7 +146,66 @@ async fn turn<C: Writes>(clients: Vec<C>, length: Duration) -> anyhow::Result<Tu
 
 // === ours ===
 
-struct Ours {
+/// A node for each client, as an agent would make it known.
+async fn register(lab: &Lab) -> anyhow::Result<()> {
+    let leader = lab.leader(&[0, 1, 2]).await;
+    let agents = AgentsClient::new(Link::Unix(lab.agents_socket(leader)).channel());
+    for number in 0..CLIENTS {
+        let info = v1::NodeInfo {
+            id: node(number),
+            hostname: format!("host{number}"),
+            cpu_millis: 4_000,
+            memory_bytes: 1 << 33,
+            ..Default::default()
+        };
+        let hello = proto::hello::hello(None, proto::revision::Epoch(0));
+        let hello = FromAgent::Hello(v1::AgentHello { hello: Some(hello), node: Some(info) });
+        let message = v1::AgentMessage { message: Some(hello) };
+        // It stays open until the node is welcome.
+        let open = tokio_stream::once(message).chain(tokio_stream::pending());
+        agents.clone().session(open).await?.into_inner().message().await?;
+    }
+    Ok(())
+}
+
+fn node(number: usize) -> String {
+    NodeId(0xa000 + number as u64).to_string()
+}
+
+struct Labels {
+    door: ControlClient<Channel>,
+    node: String,
+    client: u64,
+    sequence: u64,
+    revision: u64,
+}
+
+impl Labels {
+    fn new(door: ControlClient<Channel>, number: usize) -> Labels {
+        // Born a second apart from those that apply projects.
+        let client = RequestId::client(now_ms() + 1_000, u32::try_from(number).unwrap_or_default());
+        Labels { door, node: node(number), client, sequence: 0, revision: 0 }
+    }
+}
+
+impl Writes for Labels {
+    async fn write(&mut self) -> anyhow::Result<()> {
+        self.sequence += 1;
+        let asked = v1::LabelNodeRequest {
+            request: Some(v1::RequestId { client: self.client, sequence: self.sequence }),
+            node: self.node.clone(),
+            set: [("n".to_owned(), value(self.sequence))].into(),
+            remove: Vec::new(),
+            expected_revision: Some(self.revision),
+        };
+        let answer = self.door.label_node(asked).await?.into_inner();
+        ensure!(answer.changed && answer.revision > self.revision, "{answer:?} follows {}", self.revision);
+        self.revision = answer.revision;
+        Ok(())
+    }
+}
+
+struct Projects {
     door: ControlClient<Channel>,
     project: v1::ProjectSpec,
     client: u64,
@@ -139,19 +213,19 @@ struct Ours {
     release: u64,
 }
 
-impl Ours {
-    fn new(door: ControlClient<Channel>, number: usize) -> Ours {
+impl Projects {
+    fn new(door: ControlClient<Channel>, number: usize) -> Projects {
         let mut project = shop(Vec::new());
         project.name = format!("p{number}");
         for service in project.services.values_mut() {
             service.replicas = 0;
         }
         let client = RequestId::client(now_ms(), u32::try_from(number).unwrap_or_default());
-        Ours { door, project, client, sequence: 0, release: 0 }
+        Projects { door, project, client, sequence: 0, release: 0 }
     }
 }
 
-impl Writes for Ours {
+impl Writes for Projects {
     async fn write(&mut self) -> anyhow::Result<()> {
         self.sequence += 1;
         for service in self.project.services.values_mut() {

@@ -13,6 +13,7 @@ mod deadline;
 mod deletion_order;
 mod drained;
 mod foreigners;
+mod foreseen;
 mod forward_only;
 mod gates;
 pub(crate) mod global;
@@ -74,6 +75,7 @@ impl Promises {
                 Box::new(deletion_order::DeletionOrder),
                 Box::<drained::Drained>::default(),
                 Box::new(foreigners::Foreigners),
+                Box::new(foreseen::Foreseen),
                 Box::new(forward_only::ForwardOnly),
                 Box::new(gates::Gates),
                 Box::<global::Global>::default(),

@@ -58,10 +58,10 @@ fn a_file_beyond_the_limit_is_not_parsed() {
     let said = refusal(vec![b'a'; 10 << 20]);
     assert_eq!(
         said,
-        "compose.yaml: cannot be read: it has more than 1048576 bytes\n  hint: move long texts to files of their own under `configs:`\n"
+        "compose.yaml: cannot be read: it has more than 655360 bytes\n  hint: move long texts to files of their own under `configs:`\n"
     );
     let fault = parse::parse(&vec![b'a'; 10 << 20], 0).expect_err("ten megabytes");
-    assert_eq!(fault.message, "the file has 10485760 bytes, at most 1048576 are read");
+    assert_eq!(fault.message, "the file has 10485760 bytes, at most 655360 are read");
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn substitution_cannot_multiply_without_end() {
     let manifest = format!("services:\n  web:\n    image: a\n    environment:\n{keys}");
     let problems = world().env("BIG", &"x".repeat(1000)).load(manifest).expect_err("20 MB");
     assert_eq!(problems.len(), 1);
-    assert_eq!(problems[0].message, "substituted values have more than 4194304 bytes in all");
+    assert_eq!(problems[0].message, "substituted values have more than 2621440 bytes in all");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use imbl::OrdMap;
 use proto::id::RequestId;
 use proto::limits::{CLIENT_SESSIONS_KEPT, OUTCOMES_PER_SESSION_KEPT};
+use proto::revision::Revision;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::outcome::Outcome;
@@ -24,7 +24,50 @@ pub(super) struct Clients {
 struct Session {
     used: u64,
     highest: u64,
-    outcomes: BTreeMap<u64, Outcome>,
+    /// In order of their numbers.
+    #[serde(with = "as_map")]
+    outcomes: Vec<(u64, Kept)>,
+}
+
+/// An outcome as it is kept: a session is copied at each of its changes, so that copying must cost nothing.
+#[derive(Debug, Clone, PartialEq)]
+enum Kept {
+    Done(Revision, bool),
+    Other(Arc<Outcome>),
+}
+
+impl From<&Outcome> for Kept {
+    fn from(outcome: &Outcome) -> Kept {
+        match outcome {
+            Outcome::Done { revision, changed } => Kept::Done(*revision, *changed),
+            other => Kept::Other(Arc::new(other.clone())),
+        }
+    }
+}
+
+impl From<&Kept> for Outcome {
+    fn from(kept: &Kept) -> Outcome {
+        match kept {
+            Kept::Done(revision, changed) => Outcome::Done { revision: *revision, changed: *changed },
+            Kept::Other(outcome) => (**outcome).clone(),
+        }
+    }
+}
+
+/// Outcomes by number, on disk.
+mod as_map {
+    use super::{Kept, Outcome};
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::collections::BTreeMap;
+
+    pub(super) fn serialize<S: Serializer>(outcomes: &[(u64, Kept)], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(outcomes.iter().map(|(number, kept)| (number, Outcome::from(kept))))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(u64, Kept)>, D::Error> {
+        let outcomes = BTreeMap::<u64, Outcome>::deserialize(deserializer)?;
+        Ok(outcomes.iter().map(|(number, outcome)| (*number, Kept::from(outcome))).collect())
+    }
 }
 
 /// What is known of a request.
@@ -38,6 +81,24 @@ pub(super) enum Recall {
     Forgotten,
 }
 
+// === impl Session ===
+
+impl Session {
+    /// Where the outcome of a number is, or would be.
+    fn at(&self, sequence: u64) -> Result<usize, usize> {
+        self.outcomes.binary_search_by_key(&sequence, |(number, _)| *number)
+    }
+
+    fn keep(&mut self, sequence: u64, kept: Kept) {
+        match self.at(sequence) {
+            Ok(at) => self.outcomes[at].1 = kept,
+            Err(at) => self.outcomes.insert(at, (sequence, kept)),
+        }
+        let surplus = self.outcomes.len().saturating_sub(OUTCOMES_PER_SESSION_KEPT);
+        self.outcomes.drain(..surplus);
+    }
+}
+
 // === impl Clients ===
 
 impl Clients {
@@ -45,12 +106,12 @@ impl Clients {
         match self.sessions.get(&request.client) {
             None if request.born_s() > self.forgotten_until_s => Recall::New,
             None => Recall::Forgotten,
-            Some(session) => match session.outcomes.get(&request.sequence) {
-                Some(outcome) => Recall::Known(Box::new(outcome.clone())),
-                None if request.sequence > session.highest.saturating_sub(OUTCOMES_PER_SESSION_KEPT as u64) => {
+            Some(session) => match session.at(request.sequence) {
+                Ok(at) => Recall::Known(Box::new(Outcome::from(&session.outcomes[at].1))),
+                Err(_) if request.sequence > session.highest.saturating_sub(OUTCOMES_PER_SESSION_KEPT as u64) => {
                     Recall::New
                 }
-                None => Recall::Forgotten,
+                Err(_) => Recall::Forgotten,
             },
         }
     }
@@ -62,14 +123,11 @@ impl Clients {
                 self.by_use.remove(&(known.used, request.client));
                 (**known).clone()
             }
-            None => Session { used: 0, highest: 0, outcomes: BTreeMap::new() },
+            None => Session { used: 0, highest: 0, outcomes: Vec::new() },
         };
         session.used = self.uses;
         session.highest = session.highest.max(request.sequence);
-        session.outcomes.insert(request.sequence, outcome.clone());
-        while session.outcomes.len() > OUTCOMES_PER_SESSION_KEPT {
-            session.outcomes.pop_first();
-        }
+        session.keep(request.sequence, Kept::from(outcome));
         self.by_use.insert((self.uses, request.client), ());
         self.sessions.insert(request.client, Arc::new(session));
         while self.sessions.len() > CLIENT_SESSIONS_KEPT {
@@ -85,7 +143,6 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::revision::Revision;
 
     fn done(n: u64) -> Outcome {
         Outcome::Done { revision: Revision(n), changed: true }
