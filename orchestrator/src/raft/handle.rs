@@ -40,7 +40,7 @@ use super::type_config::{Applied, Encoded, Proposed, Raft};
 use super::upkeep;
 use super::wire::{pack, unpack};
 use crate::engine::model::Asker;
-use crate::engine::{AUDITS, Command, NODE_LABELS, STATE_VERSION, State};
+use crate::engine::{AUDITS, Command, NODE_LABELS, Outcome, Rejection, STATE_VERSION, State};
 
 /// Commands that may wait for a place in an entry; who comes later waits for a place here.
 const PROPOSALS_WAITING: usize = 1024;
@@ -354,6 +354,9 @@ impl RaftHandle {
             return Err(ProposeError::Stopped);
         }
         self.leads()?;
+        if let Some(refused) = self.too_new(&proposed) {
+            return Ok(refused);
+        }
         let (version, encoded) = self.encoded(&proposed)?;
         self.put_encoded(version, encoded).await
     }
@@ -368,6 +371,20 @@ impl RaftHandle {
         let is_newest = self.0.state.borrow().version() >= STATE_VERSION;
         let version = if is_newest { STATE_VERSION } else { proposed.version() };
         Ok((version, Encoded(Bytes::from(encoded))))
+    }
+
+    /// The engine's refusal of what not every server understands yet. It must not get into the log either: a server of
+    /// before would stop there.
+    fn too_new(&self, proposed: &Proposed) -> Option<Applied> {
+        let state = self.0.state.borrow();
+        let (present, revision) = (state.version(), state.revision());
+        // What a command needs is looked for in all of it: not where everything is allowed.
+        if present >= STATE_VERSION || matches!(proposed.command, Command::RaiseVersion { .. }) {
+            return None;
+        }
+        let needed = proposed.version();
+        let refused = || Applied { revision, outcome: Outcome::Rejected(Rejection::TooNew { needed, present }) };
+        (needed > present).then(refused)
     }
 
     /// Whether commands go into the log here.
@@ -419,7 +436,11 @@ impl RaftHandle {
             Err(ProposeError::NotLeader { leader: Some(_) }) if state_version >= NODE_LABELS => {}
             _ => return self.propose_by(by, request, command).await,
         }
-        let (version, command) = self.encoded(&Proposed { request, by: Some(by), command })?;
+        let proposed = Proposed { request, by: Some(by), command };
+        if let Some(refused) = self.too_new(&proposed) {
+            return Ok(refused);
+        }
+        let (version, command) = self.encoded(&proposed)?;
         let (answer, outcome) = oneshot::channel();
         let passed = Passed { asked, version, command };
         self.outcome(&self.0.passing, Waiting { passed, is_recognised: request.is_some(), answer }, outcome).await
@@ -434,7 +455,11 @@ impl RaftHandle {
         let PassedOn { commands } = unpack(self.0.id, message)?;
         let state = self.0.state.borrow().clone();
         let each = commands.into_iter().map(|Passed { asked, version, command }| {
-            let allowed = self.leads().map_err(NotTaken::from).and_then(|()| may(&asked, &state));
+            let allowed = match self.leads() {
+                // Asked for as a whole call, it is read by this server, which knows no newer words than it understands.
+                Ok(()) if version > state.version() => Err(NotTaken::NotLeading),
+                leads => leads.map_err(NotTaken::from).and_then(|()| may(&asked, &state)),
+            };
             async move {
                 allowed?;
                 self.put_encoded(version, command).await.map_err(NotTaken::from)

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proto::revision::{Time, Wall};
 
 use super::{in_time, leading, open_leading, refusal, sample, until};
-use crate::engine::{AUDITS, Command};
+use crate::engine::{AUDITS, Command, Outcome, Rejection};
 use crate::raft::{Clock, ProposeError, RaftError, RaftHandle, RaftOptions, SnapshotRule};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -256,4 +256,25 @@ async fn an_error_of_the_disk_ends_it_for_good() {
     assert!(matches!(&lost, RaftError::Fatal { cause } if cause.contains("snapshot")), "{lost}");
     let refused = in_time("an answer", raft.propose(None, sample::command(2))).await;
     assert!(refused.is_err(), "{refused:?}");
+}
+
+/// Nothing raises the version here: this cluster has servers that know no labels of nodes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_of_before_would_stop_at_does_not_get_into_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let raft = open_leading(RaftOptions::new(dir.path())).await;
+    raft.propose(None, sample::command(1)).await.unwrap();
+    let last = raft.metrics().last_log;
+    let (_, labels) = sample::commands_of_version_8().pop().unwrap();
+    let refused = raft.propose(None, labels.clone()).await.unwrap();
+    assert!(
+        matches!(refused.outcome, Outcome::Rejected(Rejection::TooNew { needed: 8, present: 1 })),
+        "{:?}",
+        refused.outcome
+    );
+    assert_eq!(raft.metrics().last_log, last, "not even as a refusal");
+    raft.propose(None, Command::RaiseVersion { to: 8 }).await.unwrap();
+    let answered = raft.propose(None, labels).await.unwrap();
+    assert!(!matches!(answered.outcome, Outcome::Rejected(Rejection::TooNew { .. })), "{:?}", answered.outcome);
+    raft.shutdown().await.unwrap();
 }
