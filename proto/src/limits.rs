@@ -70,11 +70,11 @@ pub const UPDATE_MONITOR_DEFAULT_MS: u64 = 5_000;
 pub const UPDATE_DEADLINE_DEFAULT_MS: u64 = 120_000;
 
 /// Labels that an operator may give one node: all of them are in every snapshot of State.
-pub const NODE_LABELS_MAX: usize = 128;
+pub const NODE_LABELS_MAX: usize = 64;
 /// Bytes of the key of a node's label.
 pub const NODE_LABEL_KEY_MAX_BYTES: usize = 128;
 /// Bytes of the value of a node's label.
-pub const NODE_LABEL_VALUE_MAX_BYTES: usize = 1024;
+pub const NODE_LABEL_VALUE_MAX_BYTES: usize = 256;
 
 /// Most servers of a cluster that an agent remembers.
 pub const SERVERS_KNOWN_MAX: usize = 32;
