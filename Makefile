@@ -52,7 +52,7 @@ failover: ## the leader of three servers is killed, paused and cut off, FAULTS=1
 power-cuts: ## servers lose their power CUTS=200 times under a writer, and are killed while they open; needs root and /dev/fuse
 	WHERRY_CUTS=$(or $(CUTS),200) cargo test --workspace --test power_cuts -- --nocapture
 
-sim: ## 10 000 simulated clusters with faults; a seed is a bug report
+sim: ## 10 000 simulated clusters with faults, and 2 000 groups of servers; a seed is a bug report
 	cargo run -p tests --bin sim -- --seeds 10000
 
 fuzz: ## 10 000 000 strange inputs for each parser; TARGET=dns for one, COUNT=1000000 for fewer

@@ -1,7 +1,8 @@
 //! The harness of the tests that cross rooms.
 //!
 //! `scenario`: scripts against the orchestrator's engine, with transcripts that are compared byte for byte.
-//! `sim`: a whole cluster in one thread, from a seed; `invariants`: what it must keep, one file per promise.
+//! `sim`: a whole cluster in one thread, from a seed; `invariants`: what it must keep, one file per promise. `sim::council`:
+//! several servers, the same way, with promises of their own.
 //! `lab`: servers as processes on hosts of their own.
 //! `disk`: what a server keeps its data on, and how that fails; `writer`: who was told that a write is done.
 //! `bench`: what `make bench` measures.

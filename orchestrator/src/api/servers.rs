@@ -200,7 +200,7 @@ mod tests {
     fn what_may_be_lost_is_said_in_words() {
         let of = |members: &[(bool, bool)]| {
             let members = (1..).zip(members).map(|(id, (votes, answers))| member(id, *votes, *answers)).collect();
-            safety(&View { own: ServerId(1), members })
+            safety(&View { own: ServerId(1), members, unfinished: None })
         };
         assert!(of(&[(true, true)]).contains("losing its disk"));
         assert!(of(&[(true, true), (false, true)]).contains("add servers until there are 3"));

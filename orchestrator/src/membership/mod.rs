@@ -48,7 +48,8 @@ pub fn view_within(raft: &RaftHandle, state: &State, within: Duration) -> View {
         silent: None,
         is_behind: false,
     };
-    View { own, members: std::iter::once(me).chain(raft.followers().into_iter().map(member)).collect() }
+    let members = std::iter::once(me).chain(raft.followers().into_iter().map(member)).collect();
+    View { own, members, unfinished: raft.unfinished_change() }
 }
 
 /// Keeps the members as they should be whenever this server leads, until stopped.

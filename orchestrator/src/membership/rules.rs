@@ -31,6 +31,9 @@ pub struct View {
     pub own: ServerId,
     /// All, the leader too.
     pub members: Vec<Member>,
+    /// The voters of a change whose leader was lost before it took the second step. Until somebody takes it, nothing is
+    /// decided without a majority of those before, too.
+    pub unfinished: Option<BTreeSet<ServerId>>,
 }
 
 /// What is to be changed.
@@ -77,6 +80,9 @@ impl Member {
 
 /// The next change, if one is needed and can be made.
 pub fn next(view: &View) -> Option<Next> {
+    if let Some(goal) = &view.unfinished {
+        return Some(Next::Voters(goal.clone()));
+    }
     let voters = view.voters();
     let wanted = removed(view, &voters)
         .or_else(|| replaced(view, &voters))
@@ -152,7 +158,7 @@ mod tests {
             },
             is_behind: kind == 'b',
         };
-        View { own: ServerId(1), members: (1..).zip(members.chars()).map(member).collect() }
+        View { own: ServerId(1), members: (1..).zip(members.chars()).map(member).collect(), unfinished: None }
     }
 
     fn told(members: &str) -> String {
@@ -190,6 +196,14 @@ mod tests {
         assert_eq!(told("vvqs"), "-", "it may come back");
         assert_eq!(told("vvds"), "1 2 4");
         assert_eq!(told("vvdb"), "-", "it has not caught up");
+    }
+
+    /// Both sets together look as they should: 1 alone before, three after.
+    #[test]
+    fn a_change_that_its_leader_left_half_done_is_finished() {
+        let goal = BTreeSet::from([ServerId(1), ServerId(2), ServerId(3)]);
+        let half = View { unfinished: Some(goal.clone()), ..view("vvv") };
+        assert_eq!(next(&half), Some(Next::Voters(goal)));
     }
 
     #[test]

@@ -65,6 +65,14 @@ impl RaftHandle {
         membership_changed(self.core().change_membership(voters, true)).await
     }
 
+    /// The voters of a change of which only the first step was taken, by whoever led then.
+    pub fn unfinished_change(&self) -> Option<BTreeSet<ServerId>> {
+        let watch = self.core().metrics();
+        let m = watch.borrow();
+        let sets = m.membership_config.membership().get_joint_config();
+        sets.get(1).map(|goal| goal.iter().copied().map(ServerId).collect())
+    }
+
     /// A learner is no member any more.
     pub async fn drop_learner(&self, id: ServerId) -> Result<(), RaftError> {
         let change = ChangeMembers::RemoveNodes(BTreeSet::from([id.0]));

@@ -1,15 +1,20 @@
-//! `make sim`: runs seeds through the simulator until one breaks a promise.
+//! `make sim`: runs seeds through the simulators until one breaks a promise: a share of them first through that of several
+//! servers, then all through that of a whole cluster.
 //!
 //! Says first what it runs, then how often each trouble was seen to happen, and last how to run a failing seed again.
 
 use std::process::ExitCode;
 
+use tests::sim::council;
 use tests::sim::many::{many, reproduce, seeds};
 use tests::sim::params::Params;
 use tests::sim::run;
 use tests::sim::trace::Trace;
 
-const USAGE: &str = "sim [--seeds COUNT] [--from SEED] [--threads N] [--keep-going] | --seed SEED [--trace]";
+const USAGE: &str =
+    "sim [--seeds COUNT] [--from SEED] [--threads N] [--keep-going] [--council] | --seed SEED [--trace] [--council]";
+/// Of so many seeds one is run through the simulator of several servers, too.
+const COUNCIL_SHARE: u64 = 5;
 
 #[derive(Debug, Default)]
 struct Args {
@@ -19,12 +24,16 @@ struct Args {
     seed: Option<u64>,
     trace: bool,
     keep_going: bool,
+    council: bool,
 }
 
 fn main() -> ExitCode {
     match parse(std::env::args().skip(1)) {
         Ok(args) => match args.seed {
+            Some(seed) if args.council => one_council(seed, args.trace),
             Some(seed) => one(seed, args.trace),
+            None if args.council => councils(&args, args.seeds),
+            None if councils(&args, args.seeds.div_ceil(COUNCIL_SHARE)) == ExitCode::FAILURE => ExitCode::FAILURE,
             None => all(&args),
         },
         Err(problem) => {
@@ -46,6 +55,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
             "--seed" => args.seed = Some(number()?),
             "--trace" => args.trace = true,
             "--keep-going" => args.keep_going = true,
+            "--council" => args.council = true,
             other => return Err(format!("`{other}` is not an option")),
         }
     }
@@ -66,6 +76,43 @@ fn one(seed: u64, trace: bool) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn one_council(seed: u64, trace: bool) -> ExitCode {
+    println!("{}", council::params::Params::of(seed));
+    let run = council::run(seed, Trace::new(trace));
+    println!("trace {:016x}, {} lines, {} entries, seen:{}", run.hash, run.lines, run.entries, run.seen);
+    match run.failure {
+        None => {
+            println!("at rest {} s after the last trouble", run.settled_ms / 1_000);
+            ExitCode::SUCCESS
+        }
+        Some(failure) => {
+            println!("BROKEN {failure}\n{}", council::many::reproduce(seed));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// So many seeds through the simulator of several servers.
+fn councils(args: &Args, count: u64) -> ExitCode {
+    println!("{count} seeds of several servers from {}, {} threads", args.from, args.threads);
+    std::panic::set_hook(Box::new(|_| {}));
+    let summary = council::many::many(&seeds(args.from..args.from + count), args.threads, args.keep_going);
+    println!("{summary}");
+    for (seed, failure) in summary.broken.iter().filter(|_| args.keep_going) {
+        println!("seed {seed}: {}", failure.lines().next().unwrap_or_default());
+    }
+    let problem = summary.problem();
+    if problem.is_empty() {
+        println!("every promise is kept");
+        return ExitCode::SUCCESS;
+    }
+    if let Some((seed, _)) = summary.broken.first() {
+        println!("{}", council::params::Params::of(*seed));
+    }
+    println!("{problem}");
+    ExitCode::FAILURE
 }
 
 fn all(args: &Args) -> ExitCode {

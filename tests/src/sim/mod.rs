@@ -15,6 +15,7 @@
 
 pub mod agent;
 pub mod calls;
+pub mod council;
 pub mod docker;
 pub mod end;
 pub mod event;
