@@ -19,6 +19,8 @@ use proto::task_state::{Health, Phase, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use crate::site::node_info;
+
 use spec::{ms, port, service};
 
 /// Plans in a row after which a script is said not to settle.
@@ -142,17 +144,9 @@ impl World {
         let next = NodeId(self.nodes.len() as u64 + 1);
         let id = *self.nodes.entry(name.to_owned()).or_insert(next);
         let mut info = NodeInfo {
-            id,
-            hostname: name.to_owned(),
-            agent_version: "0".to_owned(),
-            engine_version: "0".to_owned(),
-            os: "linux".to_owned(),
-            arch: "x86_64".to_owned(),
             cpu_millis: 4_000,
-            memory_bytes: 8 << 30,
-            addresses: Vec::new(),
-            labels: BTreeMap::new(),
             features: BTreeSet::from(["container-keys".to_owned(), FEATURE_PREPARE.to_owned()]),
+            ..node_info(id, name)
         };
         for (option, value) in pairs(options)? {
             match option {

@@ -2,6 +2,7 @@
 //!
 //! Never fakes a certificate: whoever joins does it as a host would, by a token and over TLS.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,8 +14,11 @@ use agent::runtime::ImageInfo;
 use agent::runtime::fake::FakeRuntime;
 use agent::session::{Door, Link};
 use orchestrator::server::{RunningServer, ServerConfig, Tcp, start};
+use proto::id::NodeId;
 use proto::join_token::{JoinToken, TokenKind};
+use proto::node::NodeInfo;
 use proto::peer::{EnrolError, Kept, PrivateKey, enrol};
+use proto::revision::Epoch;
 use proto::v1;
 use proto::v1::control_client::ControlClient;
 use tokio_util::sync::CancellationToken;
@@ -237,6 +241,30 @@ pub fn channel_as(kept: &Kept, address: String) -> Channel {
     let mut kept = kept.clone();
     kept.servers = vec![address];
     kept.remote().expect("an identity").channel(Endpoint::from_static("http://server.wherry"))
+}
+
+/// How the agent of a node begins its session.
+pub fn hello(node: v1::NodeInfo) -> v1::AgentMessage {
+    let hello = proto::hello::hello(None, Epoch(0));
+    let hello = v1::AgentHello { hello: Some(hello), node: Some(node) };
+    v1::AgentMessage { message: Some(v1::agent_message::Message::Hello(hello)) }
+}
+
+/// What a node says of itself with one processor and 8 GiB, and nothing else; what is otherwise is written over it.
+pub fn node_info(id: NodeId, hostname: impl Into<String>) -> NodeInfo {
+    NodeInfo {
+        id,
+        hostname: hostname.into(),
+        agent_version: "0".to_owned(),
+        engine_version: "0".to_owned(),
+        os: "linux".to_owned(),
+        arch: "x86_64".to_owned(),
+        cpu_millis: 1_000,
+        memory_bytes: 8 << 30,
+        addresses: Vec::new(),
+        labels: BTreeMap::new(),
+        features: BTreeSet::new(),
+    }
 }
 
 /// A project `shop` with one service `web` of one container that mounts these files.

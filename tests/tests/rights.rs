@@ -8,7 +8,7 @@ use bytes::{Buf, BufMut};
 use orchestrator::access::rights::TABLE;
 use proto::peer::{Remote, Trust};
 use proto::v1;
-use tests::site::{LONG, Site, channel_as};
+use tests::site::{LONG, Site, channel_as, hello};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
@@ -77,9 +77,7 @@ fn message(call: &str, project: &str, node: &str) -> Vec<u8> {
         "FetchBlob" => v1::FetchBlobRequest { node: node.into(), digest: "0".repeat(64) }.encode_to_vec(),
         "Session" => {
             let info = v1::NodeInfo { id: node.into(), hostname: "n".into(), ..Default::default() };
-            let hello = proto::hello::hello(None, proto::revision::Epoch(0));
-            let hello = v1::AgentHello { hello: Some(hello), node: Some(info) };
-            v1::AgentMessage { message: Some(v1::agent_message::Message::Hello(hello)) }.encode_to_vec()
+            hello(info).encode_to_vec()
         }
         _ => Vec::new(),
     }

@@ -15,7 +15,7 @@ use proto::v1::control_client::ControlClient;
 use tests::council::Council;
 use tests::disk::Survivors;
 use tests::lab::Lab;
-use tests::site::{LONG, Site, now_ms, shop, until};
+use tests::site::{LONG, Site, hello, now_ms, shop, until};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Code;
@@ -61,8 +61,7 @@ impl Node {
 async fn session(agents_socket: &Path, info: &v1::NodeInfo) -> Result<(), tonic::Status> {
     let (sender, receiver) = tokio::sync::mpsc::channel(8);
     let say = async |message| sender.send(v1::AgentMessage { message: Some(message) }).await.is_ok();
-    let hello = proto::hello::hello(None, proto::revision::Epoch(0));
-    say(FromAgent::Hello(v1::AgentHello { hello: Some(hello), node: Some(info.clone()) })).await;
+    let _ = sender.send(hello(info.clone())).await;
     let mut agents = AgentsClient::new(Link::Unix(agents_socket.to_owned()).channel());
     let mut sets = agents.session(ReceiverStream::new(receiver)).await?.into_inner();
     let mut beats = tokio::time::interval(Duration::from_millis(500));

@@ -11,9 +11,8 @@ use cli::place::Places;
 use cli::session::Session;
 use proto::id::RequestId;
 use proto::v1;
-use proto::v1::agent_message::Message as FromAgent;
 use proto::v1::agents_client::AgentsClient;
-use tests::site::{LONG, Site, channel_as, shop, until};
+use tests::site::{LONG, Site, channel_as, hello, shop, until};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
@@ -135,9 +134,7 @@ async fn open(
         memory_bytes: 1 << 33,
         ..Default::default()
     };
-    let hello = proto::hello::hello(None, proto::revision::Epoch(0));
-    let hello = FromAgent::Hello(v1::AgentHello { hello: Some(hello), node: Some(info) });
-    sender.send(v1::AgentMessage { message: Some(hello) }).await.expect("there is room");
+    sender.send(hello(info)).await.expect("there is room");
     let mut client = AgentsClient::new(channel_as(kept, site.agents()));
     let incoming = client.session(ReceiverStream::new(receiver)).await?.into_inner();
     Ok((sender, incoming))

@@ -169,8 +169,8 @@ where
         let forward = self.forward.clone();
         let leads = forward.leadership.borrow().leading().copied();
         match (way, leads) {
-            // Nothing is copied while there is nothing to pass on.
             (Way::Once | Way::Command, _) => Box::pin(once(forward, inner, request, way == Way::Command)),
+            // Nothing is copied while there is nothing to pass on.
             (_, Some(term)) => Box::pin(here(forward, inner, request, term)),
             (_, None) => Box::pin(stream(forward, inner, request, way)),
         }
@@ -191,13 +191,12 @@ async fn once<S>(
     forward: Forward,
     inner: S,
     request: Request<Body>,
-    is_command: bool,
+    mut as_command: bool,
 ) -> Result<Response<Body>, S::Error>
 where
     S: Service<Request<Body>, Response = Response<Body>> + Clone,
 {
     let end = Instant::now() + LEADER_WITHIN;
-    let mut as_command = is_command;
     let kept = match relay::Kept::of(request).await {
         Ok(kept) => kept,
         Err(status) => return Ok(status.into_http()),

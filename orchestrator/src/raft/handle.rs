@@ -25,6 +25,7 @@ use super::error::{ProposeError, RaftError, ReadError};
 use super::fault::{Fault, held};
 use super::heard::{Answers, Heard};
 use super::identity::DataDir;
+use super::inbox::{Inbox, Proposal};
 use super::leadership::{self, Leadership, Peer};
 use super::log_store::LogStore;
 use super::meter::{Meter, SyncLatency};
@@ -32,7 +33,7 @@ use super::network::{Network, Transport};
 use super::options::{RaftOptions, Timing};
 use super::passing::{Asked, Became, NotTaken, Passed, PassedOn, Passing, Waiting};
 use super::peer_door::{PeerDoor, PeerError};
-use super::proposer::{Proposal, Proposer};
+use super::proposer::Proposer;
 use super::record::SnapshotRecord;
 use super::snapshot::Snapshots;
 use super::state_machine::StateMachine;
@@ -195,14 +196,14 @@ impl RaftHandle {
         let (proposals, inbox) = mpsc::channel(PROPOSALS_WAITING);
         let (passing, to_pass) = mpsc::channel(PROPOSALS_WAITING);
         let proposer = Proposer {
-            inbox,
+            inbox: Inbox::new(inbox),
             raft: raft.clone(),
             leadership: leadership.clone(),
             clock: options.clock.clone(),
             timeout: options.propose_timeout,
         };
         let pass = Passing {
-            inbox: to_pass,
+            inbox: Inbox::new(to_pass),
             transport: options.transport.clone(),
             leadership: leadership.clone(),
             meter: meter.clone(),
@@ -354,37 +355,32 @@ impl RaftHandle {
             return Err(ProposeError::Stopped);
         }
         self.leads()?;
-        if let Some(refused) = self.too_new(&proposed) {
-            return Ok(refused);
+        match self.encoded(&proposed) {
+            Ok((version, encoded)) => self.put_encoded(version, encoded).await,
+            Err(answer) => answer,
         }
-        let (version, encoded) = self.encoded(&proposed)?;
-        self.put_encoded(version, encoded).await
     }
 
-    /// A command as it goes into the log, and the State version that it needs: at most the present one, if that is the newest.
-    fn encoded(&self, proposed: &Proposed) -> Result<(u32, Encoded), ProposeError> {
-        let encoded = codec::encode_body(proposed).map_err(|e| ProposeError::Unknown { cause: e.to_string() })?;
-        let max = LOG_ENTRY_MAX_BYTES - ENTRY_OVERHEAD_BYTES;
-        if encoded.len() > max {
-            return Err(ProposeError::TooLarge { bytes: encoded.len(), max });
-        }
-        let is_newest = self.0.state.borrow().version() >= STATE_VERSION;
-        let version = if is_newest { STATE_VERSION } else { proposed.version() };
-        Ok((version, Encoded(Bytes::from(encoded))))
-    }
-
-    /// The engine's refusal of what not every server understands yet. It must not get into the log either: a server of
-    /// before would stop there.
-    fn too_new(&self, proposed: &Proposed) -> Option<Applied> {
-        let state = self.0.state.borrow();
-        let (present, revision) = (state.version(), state.revision());
+    /// A command as it goes into the log, and the State version that it needs; or what it is answered with instead.
+    ///
+    /// What not every server understands yet has the engine's refusal before it gets there: a server of before would stop
+    /// at it.
+    fn encoded(&self, proposed: &Proposed) -> Result<(u32, Encoded), Result<Applied, ProposeError>> {
+        let (present, revision) = {
+            let state = self.0.state.borrow();
+            (state.version(), state.revision())
+        };
         // What a command needs is looked for in all of it: not where everything is allowed.
-        if present >= STATE_VERSION || matches!(proposed.command, Command::RaiseVersion { .. }) {
-            return None;
+        let needed = if present >= STATE_VERSION { present } else { proposed.version() };
+        if needed > present && !matches!(proposed.command, Command::RaiseVersion { .. }) {
+            return Err(Ok(Applied { revision, outcome: Outcome::Rejected(Rejection::TooNew { needed, present }) }));
         }
-        let needed = proposed.version();
-        let refused = || Applied { revision, outcome: Outcome::Rejected(Rejection::TooNew { needed, present }) };
-        (needed > present).then(refused)
+        let bytes = codec::encode_body(proposed).map_err(|e| Err(ProposeError::Unknown { cause: e.to_string() }))?;
+        let max = LOG_ENTRY_MAX_BYTES - ENTRY_OVERHEAD_BYTES;
+        if bytes.len() > max {
+            return Err(Err(ProposeError::TooLarge { bytes: bytes.len(), max }));
+        }
+        Ok((needed, Encoded(Bytes::from(bytes))))
     }
 
     /// Whether commands go into the log here.
@@ -436,14 +432,13 @@ impl RaftHandle {
             Err(ProposeError::NotLeader { leader: Some(_) }) if state_version >= NODE_LABELS => {}
             _ => return self.propose_by(by, request, command).await,
         }
-        let proposed = Proposed { request, by: Some(by), command };
-        if let Some(refused) = self.too_new(&proposed) {
-            return Ok(refused);
-        }
-        let (version, command) = self.encoded(&proposed)?;
+        let (version, encoded) = match self.encoded(&Proposed { request, by: Some(by), command }) {
+            Ok(encoded) => encoded,
+            Err(answer) => return answer,
+        };
         let (answer, outcome) = oneshot::channel();
-        let passed = Passed { asked, version, command };
-        self.outcome(&self.0.passing, Waiting { passed, is_recognised: request.is_some(), answer }, outcome).await
+        let proposal = Proposal { version, encoded, answer };
+        self.outcome(&self.0.passing, Waiting { asked, proposal, is_recognised: request.is_some() }, outcome).await
     }
 
     /// Puts commands into the log that another server passes on, if those who ask still `may`.

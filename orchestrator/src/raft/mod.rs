@@ -25,6 +25,7 @@ mod fault;
 mod handle;
 mod heard;
 mod identity;
+mod inbox;
 mod leadership;
 mod log_store;
 mod mark;

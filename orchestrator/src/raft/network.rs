@@ -86,7 +86,7 @@ pub trait Transport: Debug + Send + Sync + 'static {
 pub struct NoPeers;
 
 impl NoPeers {
-    fn refuse<T>(to: &Peer) -> Result<T, TransportError> {
+    pub(super) fn refuse<T>(to: &Peer) -> Result<T, TransportError> {
         Err(TransportError::Unreachable { to: to.id, cause: "this server was started without a network".to_owned() })
     }
 }

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::id::ProjectName;
-use proto::limits::{BATCH_MAX_BYTES, BATCH_MAX_COMMANDS};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, watch};
 
 use super::error::ProposeError;
+use super::inbox::{Inbox, Proposal, answer_all};
 use super::leadership::{Leadership, Peer};
 use super::meter::Meter;
 use super::network::{Transport, TransportError};
@@ -107,15 +107,33 @@ impl From<NotTaken> for ProposeError {
 /// One that waits to be passed on.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) passed: Passed,
+    pub(super) asked: Asked,
+    pub(super) proposal: Proposal,
     /// It has a request id: asked for twice it happens once.
     pub(super) is_recognised: bool,
-    pub(super) answer: oneshot::Sender<Result<Applied, ProposeError>>,
+}
+
+impl AsRef<Proposal> for Waiting {
+    fn as_ref(&self) -> &Proposal {
+        &self.proposal
+    }
+}
+
+impl From<Waiting> for Proposal {
+    fn from(waiting: Waiting) -> Proposal {
+        waiting.proposal
+    }
+}
+
+impl From<&Waiting> for Passed {
+    fn from(Waiting { asked, proposal, .. }: &Waiting) -> Passed {
+        Passed { asked: asked.clone(), version: proposal.version, command: proposal.encoded.clone() }
+    }
 }
 
 /// Passes on what comes until nobody can ask any more.
 pub(super) struct Passing {
-    pub(super) inbox: mpsc::Receiver<Waiting>,
+    pub(super) inbox: Inbox<Waiting>,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) meter: Arc<Meter>,
@@ -127,10 +145,10 @@ pub(super) struct Passing {
 impl Passing {
     pub(super) async fn run(mut self) {
         let room = Arc::new(Semaphore::new(UNDER_WAY));
-        while let Some(first) = self.inbox.recv().await {
+        while let Some(first) = self.inbox.first().await {
             // What comes while there is no room goes with it.
             let Ok(place) = room.clone().acquire_owned().await else { return };
-            let waiting = self.fill(first);
+            let waiting = self.inbox.with_others(first);
             let leader = self.leadership.borrow().leader().cloned();
             let Some(leader) = leader else {
                 answer_all(waiting, &ProposeError::NotLeader { leader: None });
@@ -138,38 +156,23 @@ impl Passing {
             };
             let (transport, meter, timeout) = (self.transport.clone(), self.meter.clone(), self.timeout);
             tokio::spawn(async move {
-                meter.count_passed_on(pass(&*transport, &leader, waiting, timeout).await);
+                pass(&*transport, &leader, waiting, timeout, &meter).await;
                 drop(place);
             });
         }
     }
-
-    /// Takes what is waiting, up to the limits of an entry. Who gave up waiting is left out.
-    fn fill(&mut self, first: Waiting) -> Vec<Waiting> {
-        let mut bytes = first.passed.command.0.len();
-        let mut waiting = vec![first];
-        while waiting.len() < BATCH_MAX_COMMANDS && bytes < BATCH_MAX_BYTES {
-            let Ok(next) = self.inbox.try_recv() else { break };
-            if !next.answer.is_closed() {
-                bytes += next.passed.command.0.len();
-                waiting.push(next);
-            }
-        }
-        waiting
-    }
 }
 
-/// How many of them were answered.
-async fn pass(transport: &dyn Transport, leader: &Peer, waiting: Vec<Waiting>, timeout: Duration) -> u64 {
+async fn pass(transport: &dyn Transport, leader: &Peer, waiting: Vec<Waiting>, timeout: Duration, meter: &Meter) {
     let commands = waiting.len();
-    let passed = PassedOn { commands: waiting.iter().map(|w| w.passed.clone()).collect() };
+    let passed = PassedOn { commands: waiting.iter().map(Passed::from).collect() };
     match transport.propose(leader, passed, timeout).await {
         Ok(became) if became.each.len() == commands => {
+            meter.count_passed_on(commands as u64);
             for (waiting, became) in waiting.into_iter().zip(became.each) {
                 // A caller that gave up has been told that the outcome is unknown.
-                let _ = waiting.answer.send(became.map_err(ProposeError::from));
+                let _ = waiting.proposal.answer.send(became.map_err(ProposeError::from));
             }
-            return commands as u64;
         }
         Ok(became) => {
             let cause = format!("the leader answered {} of {} commands", became.each.len(), commands);
@@ -177,21 +180,14 @@ async fn pass(transport: &dyn Transport, leader: &Peer, waiting: Vec<Waiting>, t
         }
         Err(error) => unanswered(waiting, &error),
     }
-    0
 }
 
 fn unanswered(waiting: Vec<Waiting>, error: &TransportError) {
     for one in waiting {
-        let _ = one.answer.send(Err(match one.is_recognised {
+        let _ = one.proposal.answer.send(Err(match one.is_recognised {
             true => ProposeError::NotLeader { leader: None },
             false => ProposeError::Unknown { cause: error.to_string() },
         }));
-    }
-}
-
-fn answer_all(waiting: Vec<Waiting>, error: &ProposeError) {
-    for one in waiting {
-        let _ = one.answer.send(Err(error.clone()));
     }
 }
 
@@ -202,22 +198,20 @@ mod tests {
     use async_trait::async_trait;
     use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
     use proto::id::ServerId;
+    use proto::limits::BATCH_MAX_COMMANDS;
     use proto::revision::Revision;
     use std::sync::Mutex;
+    use tokio::sync::{mpsc, oneshot};
 
-    use crate::raft::TypeConfig;
     use crate::raft::type_config::{Snapshot, Vote};
     use crate::raft::wire::Canvass;
+    use crate::raft::{NoPeers, TypeConfig};
 
     /// A leader that answers each message in the same way, after a while.
     #[derive(Debug)]
     struct Leader {
         messages: Mutex<Vec<usize>>,
         answer: Result<Result<Applied, NotTaken>, TransportError>,
-    }
-
-    fn nobody<T>(to: &Peer) -> Result<T, TransportError> {
-        Err(TransportError::Unreachable { to: to.id, cause: "nobody asks for that here".to_owned() })
     }
 
     #[async_trait]
@@ -228,10 +222,10 @@ mod tests {
             _: AppendEntriesRequest<TypeConfig>,
             _: Duration,
         ) -> Result<AppendEntriesResponse<u64>, TransportError> {
-            nobody(to)
+            NoPeers::refuse(to)
         }
         async fn vote(&self, to: &Peer, _: VoteRequest<u64>, _: Duration) -> Result<VoteResponse<u64>, TransportError> {
-            nobody(to)
+            NoPeers::refuse(to)
         }
         async fn snapshot(
             &self,
@@ -240,13 +234,13 @@ mod tests {
             _: Snapshot,
             _: Duration,
         ) -> Result<SnapshotResponse<u64>, TransportError> {
-            nobody(to)
+            NoPeers::refuse(to)
         }
         async fn canvass(&self, to: &Peer, _: Canvass, _: Duration) -> Result<bool, TransportError> {
-            nobody(to)
+            NoPeers::refuse(to)
         }
         async fn take_lead(&self, to: &Peer, _: Duration) -> Result<(), TransportError> {
-            nobody(to)
+            NoPeers::refuse(to)
         }
         async fn propose(&self, _: &Peer, passed: PassedOn, _: Duration) -> Result<Became, TransportError> {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -268,13 +262,14 @@ mod tests {
         let peer = known.then(|| Peer { id: ServerId(1), address: "10.0.0.1:7421".to_owned() });
         let (_leads, leadership) = watch::channel(Leadership::Following { leader: peer });
         let meter = Arc::new(Meter::new(Duration::from_secs(1)));
+        let inbox = Inbox::new(inbox);
         let passing = Passing { inbox, transport: leader, leadership, meter, timeout: Duration::from_secs(1) };
         let mut answers = Vec::new();
         for number in 0..count {
             let asked = Asked { who: "local".to_owned(), call: "LabelNode".to_owned(), project: None };
-            let passed = Passed { asked, version: 8, command: Encoded(vec![0; 8].into()) };
             let (answer, outcome) = oneshot::channel();
-            sender.send(Waiting { passed, is_recognised: number % 2 == 0, answer }).await.unwrap();
+            let proposal = Proposal { version: 8, encoded: Encoded(vec![0; 8].into()), answer };
+            sender.send(Waiting { asked, proposal, is_recognised: number % 2 == 0 }).await.unwrap();
             answers.push(outcome);
         }
         drop(sender);

@@ -7,25 +7,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::limits::{BATCH_MAX_BYTES, BATCH_MAX_COMMANDS};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::error::ProposeError;
+use super::inbox::{Inbox, Proposal, answer_all};
 use super::leadership::{Leadership, Term};
-use super::type_config::{Applied, Batch, Encoded, Raft};
-
-/// One command on its way into the log.
-#[derive(Debug)]
-pub(super) struct Proposal {
-    pub(super) version: u32,
-    pub(super) encoded: Encoded,
-    pub(super) answer: oneshot::Sender<Result<Applied, ProposeError>>,
-}
+use super::type_config::{Applied, Batch, Raft};
 
 /// Turns proposals into entries until nobody can propose any more.
 pub(super) struct Proposer {
-    pub(super) inbox: mpsc::Receiver<Proposal>,
+    pub(super) inbox: Inbox<Proposal>,
     pub(super) raft: Raft,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) clock: Arc<dyn Clock>,
@@ -34,16 +26,8 @@ pub(super) struct Proposer {
 
 impl Proposer {
     pub(super) async fn run(mut self) {
-        let mut left_over = None;
-        loop {
-            let first = match left_over.take() {
-                Some(proposal) => proposal,
-                None => match self.inbox.recv().await {
-                    Some(proposal) => proposal,
-                    None => return,
-                },
-            };
-            let proposals = self.fill(first, &mut left_over);
+        while let Some(first) = self.inbox.first().await {
+            let proposals = self.inbox.with_others(first);
             let leadership = self.leadership.borrow().clone();
             match &leadership {
                 Leadership::Leading(term) => self.propose(proposals, term).await,
@@ -52,25 +36,6 @@ impl Proposer {
                 }
             }
         }
-    }
-
-    /// Takes what is waiting, up to the limits of an entry. Who gave up waiting is left out.
-    fn fill(&mut self, first: Proposal, left_over: &mut Option<Proposal>) -> Vec<Proposal> {
-        let mut bytes = first.encoded.0.len();
-        let mut proposals = vec![first];
-        while proposals.len() < BATCH_MAX_COMMANDS {
-            let Ok(next) = self.inbox.try_recv() else { break };
-            if next.answer.is_closed() {
-                continue;
-            }
-            bytes += next.encoded.0.len();
-            if bytes > BATCH_MAX_BYTES {
-                *left_over = Some(next);
-                break;
-            }
-            proposals.push(next);
-        }
-        proposals
     }
 
     async fn propose(&self, proposals: Vec<Proposal>, term: &Term) {
@@ -95,11 +60,5 @@ fn answer_each(proposals: Vec<Proposal>, applied: Vec<Applied>) {
     for (proposal, applied) in proposals.into_iter().zip(applied) {
         // A caller that gave up has been told that the outcome is unknown.
         let _ = proposal.answer.send(Ok(applied));
-    }
-}
-
-fn answer_all(proposals: Vec<Proposal>, error: &ProposeError) {
-    for proposal in proposals {
-        let _ = proposal.answer.send(Err(error.clone()));
     }
 }

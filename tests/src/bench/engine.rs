@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::report::{Report, Values};
+use crate::site::node_info;
 
 const TASKS: u32 = 100_000;
 const SERVICES_PER_PROJECT: u32 = 100;
@@ -174,17 +175,10 @@ impl World {
 
 fn node(index: u32) -> NodeInfo {
     NodeInfo {
-        id: NodeId(u64::from(index) + 1),
-        hostname: format!("node-{index}"),
-        agent_version: "0".to_owned(),
-        engine_version: "0".to_owned(),
-        os: "linux".to_owned(),
-        arch: "x86_64".to_owned(),
         cpu_millis: 32_000,
         memory_bytes: 128 << 30,
-        addresses: Vec::new(),
         labels: BTreeMap::from([("zone".to_owned(), format!("z{}", index % 3))]),
-        features: BTreeSet::new(),
+        ..node_info(NodeId(u64::from(index) + 1), format!("node-{index}"))
     }
 }
 

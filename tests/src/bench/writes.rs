@@ -15,7 +15,6 @@ use agent::session::Link;
 use anyhow::{Context, bail, ensure};
 use proto::id::{NodeId, RequestId};
 use proto::v1;
-use proto::v1::agent_message::Message as FromAgent;
 use proto::v1::agents_client::AgentsClient;
 use proto::v1::control_client::ControlClient;
 use tokio_stream::StreamExt;
@@ -23,7 +22,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::report::{Report, Values};
 use crate::lab::Lab;
-use crate::site::{now_ms, shop};
+use crate::site::{hello, now_ms, shop};
 
 const CLIENTS: usize = 1_000;
 const BYTES: usize = 256;
@@ -158,11 +157,8 @@ async fn register(lab: &Lab) -> anyhow::Result<()> {
             memory_bytes: 1 << 33,
             ..Default::default()
         };
-        let hello = proto::hello::hello(None, proto::revision::Epoch(0));
-        let hello = FromAgent::Hello(v1::AgentHello { hello: Some(hello), node: Some(info) });
-        let message = v1::AgentMessage { message: Some(hello) };
         // It stays open until the node is welcome.
-        let open = tokio_stream::once(message).chain(tokio_stream::pending());
+        let open = tokio_stream::once(hello(info)).chain(tokio_stream::pending());
         agents.clone().session(open).await?.into_inner().message().await?;
     }
     Ok(())

@@ -5,10 +5,9 @@
 
 use std::process::ExitCode;
 
-use tests::sim::council;
-use tests::sim::many::{many, reproduce, seeds};
-use tests::sim::params::Params;
-use tests::sim::run;
+use tests::sim::World;
+use tests::sim::council::Council;
+use tests::sim::many::{Simulated, many, reproduce, run};
 use tests::sim::trace::Trace;
 
 const USAGE: &str =
@@ -30,11 +29,13 @@ struct Args {
 fn main() -> ExitCode {
     match parse(std::env::args().skip(1)) {
         Ok(args) => match args.seed {
-            Some(seed) if args.council => one_council(seed, args.trace),
-            Some(seed) => one(seed, args.trace),
-            None if args.council => councils(&args, args.seeds),
-            None if councils(&args, args.seeds.div_ceil(COUNCIL_SHARE)) == ExitCode::FAILURE => ExitCode::FAILURE,
-            None => all(&args),
+            Some(seed) if args.council => one::<Council>(seed, args.trace),
+            Some(seed) => one::<World>(seed, args.trace),
+            None if args.council => all::<Council>(&args, args.seeds),
+            None => match all::<Council>(&args, args.seeds.div_ceil(COUNCIL_SHARE)) {
+                ExitCode::SUCCESS => all::<World>(&args, args.seeds),
+                broken => broken,
+            },
         },
         Err(problem) => {
             eprintln!("sim: {problem}\nusage: {USAGE}");
@@ -62,71 +63,34 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
     Ok(args)
 }
 
-fn one(seed: u64, trace: bool) -> ExitCode {
-    println!("{}", Params::of(seed));
-    let run = run(seed, Trace::new(trace));
-    println!("trace {:016x}, {} lines, {} revisions, seen:{}", run.hash, run.lines, run.revisions, run.seen);
-    match run.failure {
-        None => {
-            println!("converged {} s after the last trouble", run.converged_ms / 1_000);
-            ExitCode::SUCCESS
-        }
-        Some(failure) => {
-            println!("BROKEN {failure}\n{}", reproduce(seed));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn one_council(seed: u64, trace: bool) -> ExitCode {
-    println!("{}", council::params::Params::of(seed));
-    let run = council::run(seed, Trace::new(trace));
+fn one<W: Simulated>(seed: u64, trace: bool) -> ExitCode {
+    println!("{}", W::told(seed));
+    let run = run::<W>(seed, Trace::new(trace));
     println!("trace {:016x}, {} lines, {} entries, seen:{}", run.hash, run.lines, run.entries, run.seen);
     match run.failure {
         None => {
-            println!("at rest {} s after the last trouble", run.settled_ms / 1_000);
+            println!("at rest {} s after the last trouble", run.rested_ms / 1_000);
             ExitCode::SUCCESS
         }
         Some(failure) => {
-            println!("BROKEN {failure}\n{}", council::many::reproduce(seed));
+            println!("BROKEN {failure}\n{}", reproduce::<W>(seed));
             ExitCode::FAILURE
         }
     }
 }
 
-/// So many seeds through the simulator of several servers.
-fn councils(args: &Args, count: u64) -> ExitCode {
-    println!("{count} seeds of several servers from {}, {} threads", args.from, args.threads);
+/// So many seeds.
+fn all<W: Simulated>(args: &Args, count: u64) -> ExitCode {
+    println!("{count} {} from {}, {} threads", W::SEEDS, args.from, args.threads);
     std::panic::set_hook(Box::new(|_| {}));
-    let summary = council::many::many(&seeds(args.from..args.from + count), args.threads, args.keep_going);
+    let seeds: Vec<u64> = (args.from..args.from + count).collect();
+    let summary = many::<W>(&seeds, args.threads, args.keep_going);
     println!("{summary}");
     for (seed, failure) in summary.broken.iter().filter(|_| args.keep_going) {
         println!("seed {seed}: {}", failure.lines().next().unwrap_or_default());
     }
-    let problem = summary.problem();
-    if problem.is_empty() {
-        println!("every promise is kept");
-        return ExitCode::SUCCESS;
-    }
     if let Some((seed, _)) = summary.broken.first() {
-        println!("{}", council::params::Params::of(*seed));
-    }
-    println!("{problem}");
-    ExitCode::FAILURE
-}
-
-fn all(args: &Args) -> ExitCode {
-    println!("{} seeds from {}, {} threads", args.seeds, args.from, args.threads);
-    std::panic::set_hook(Box::new(|_| {}));
-    let summary = many(&seeds(args.from..args.from + args.seeds), args.threads, args.keep_going);
-    println!("{summary}");
-    if args.keep_going {
-        for (seed, failure) in &summary.broken {
-            println!("seed {seed}: {}", failure.lines().next().unwrap_or_default());
-        }
-    }
-    if let Some((seed, _)) = summary.broken.first() {
-        println!("{}", Params::of(*seed));
+        println!("{}", W::told(*seed));
     }
     let problem = summary.problem();
     if problem.is_empty() {

@@ -26,6 +26,7 @@ pub mod many;
 pub mod operators;
 pub mod params;
 pub mod rng;
+pub mod seen;
 pub mod session;
 pub mod trace;
 mod troubles;
@@ -37,12 +38,13 @@ use proto::node::{FEATURE_PREPARE, NodeInfo};
 use proto::revision::Wall;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Arguments;
-use std::panic::AssertUnwindSafe;
 
-use crate::invariants::Promises;
+use crate::invariants::{self, Promises};
+use crate::site::node_info;
 use event::{Event, Fact, Place};
-use params::{Params, Seen, Trouble};
+use params::{Params, Trouble};
 use rng::Rng;
+use seen::Seen;
 use trace::Trace;
 
 /// The world's wall clock begins in 2026.
@@ -75,7 +77,7 @@ pub struct World {
     /// Troubles happen.
     pub rough: bool,
     /// Those that were seen.
-    pub seen: Seen,
+    pub seen: Seen<Trouble>,
     log: log::Log,
     rng: Rng,
     trace: Trace,
@@ -91,41 +93,31 @@ pub struct World {
     facts: Vec<Fact>,
 }
 
-/// How a run ended.
-#[derive(Debug)]
-pub struct Run {
-    /// Of its whole trace.
-    pub hash: u64,
-    /// Lines of its trace.
-    pub lines: u64,
-    /// The promise that was broken, and how.
-    pub failure: Option<String>,
-    /// Time from the end of troubles to convergence, in milliseconds.
-    pub converged_ms: u64,
-    /// Entries applied.
-    pub revisions: u64,
-    /// Troubles that were seen.
-    pub seen: Seen,
-    /// The trace.
-    pub trace: Trace,
-}
+impl many::Simulated for World {
+    type Trouble = Trouble;
+    const SEEDS: &'static str = "seeds";
+    const OPTION: &'static str = "";
+    const BIG: usize = 300;
 
-/// Runs a seed.
-pub fn run(seed: u64, trace: Trace) -> Run {
-    let mut world = World::new(Params::of(seed), trace);
-    let mut promises = Promises::all();
-    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| world.live(&mut promises)));
-    let (failure, converged_ms) = match ended {
-        Ok(Ok(converged_ms)) => (None, converged_ms),
-        Ok(Err(broken)) => (Some(format!("{broken} (at {} ms)", world.now)), 0),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            (Some(format!("panic: {} (at {} ms)", text.unwrap_or("without words"), world.now)), 0)
-        }
-    };
-    let revisions = world.state.revision().0;
-    let (hash, lines) = (world.trace.hash(), world.trace.len());
-    Run { hash, lines, failure, converged_ms, revisions, seen: world.seen, trace: world.trace }
+    fn told(seed: u64) -> String {
+        Params::of(seed).to_string()
+    }
+
+    fn of(seed: u64, trace: Trace) -> World {
+        World::new(Params::of(seed), trace)
+    }
+
+    fn live(&mut self) -> Result<u64, String> {
+        self.live_by(&mut invariants::all())
+    }
+
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn ended(self) -> (u64, Seen<Trouble>, Trace) {
+        (self.state.revision().0, self.seen, self.trace)
+    }
 }
 
 // === impl World ===
@@ -163,7 +155,7 @@ impl World {
     }
 
     /// Lives until everything has converged; how long that took after the troubles.
-    fn live(&mut self, promises: &mut Promises) -> Result<u64, String> {
+    fn live_by(&mut self, promises: &mut Promises) -> Result<u64, String> {
         self.begin();
         let mut end = end::Convergence::default();
         while let Some(((at, _), event)) = self.queue.pop_first() {
@@ -321,16 +313,9 @@ impl World {
 
 fn info(n: u64, params: &Params) -> NodeInfo {
     NodeInfo {
-        id: NodeId(n + 1),
-        hostname: format!("n{}", n + 1),
-        agent_version: "0".to_owned(),
-        engine_version: "0".to_owned(),
-        os: "linux".to_owned(),
-        arch: "x86_64".to_owned(),
         cpu_millis: if params.tight { 1_000 } else { 8_000 },
-        memory_bytes: 8 << 30,
-        addresses: Vec::new(),
         labels: BTreeMap::from([(operators::ZONE.to_owned(), operators::ZONES[(n % 2) as usize].to_owned())]),
         features: BTreeSet::from([FEATURE_PREPARE.to_owned()]),
+        ..node_info(NodeId(n + 1), format!("n{}", n + 1))
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::rng::Rng;
+use super::seen::Kind;
 
 /// A kind of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,14 +102,11 @@ pub const CHANCES: [(Trouble, u64); 11] = [
     (Trouble::UnknownOutcome, 150),
 ];
 
-/// All kinds.
-pub fn kinds() -> impl Iterator<Item = Trouble> {
-    HAPPENINGS.into_iter().chain(CHANCES.into_iter().map(|(trouble, _)| trouble))
+impl Kind for Trouble {
+    fn all() -> impl Iterator<Item = Trouble> {
+        HAPPENINGS.into_iter().chain(CHANCES.into_iter().map(|(trouble, _)| trouble))
+    }
 }
-
-/// How often each kind was seen to happen.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seen(BTreeMap<Trouble, u64>);
 
 /// A world's parameters.
 #[derive(Debug, Clone)]
@@ -135,42 +133,6 @@ pub struct Params {
     pub deletes_all: bool,
     /// Microprocessors of each node are few, so that not everything fits.
     pub tight: bool,
-}
-
-// === impl Seen ===
-
-impl Seen {
-    /// It happened once more.
-    pub fn count(&mut self, trouble: Trouble) {
-        *self.0.entry(trouble).or_default() += 1;
-    }
-
-    /// Takes in what another run saw.
-    pub fn add(&mut self, other: &Seen) {
-        for (trouble, times) in &other.0 {
-            *self.0.entry(*trouble).or_default() += times;
-        }
-    }
-
-    /// How often.
-    pub fn times(&self, trouble: Trouble) -> u64 {
-        self.0.get(&trouble).copied().unwrap_or_default()
-    }
-
-    /// Kinds that never happened.
-    pub fn missing(&self) -> Vec<Trouble> {
-        kinds().filter(|t| self.times(*t) == 0).collect()
-    }
-}
-
-impl fmt::Display for Seen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, trouble) in kinds().enumerate() {
-            let name = format!("{trouble:?}");
-            write!(f, "{}{name:<16} {:>9}", if at % 3 == 0 { "\n  " } else { "   " }, self.times(trouble))?;
-        }
-        Ok(())
-    }
 }
 
 // === impl Params ===

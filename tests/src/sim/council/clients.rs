@@ -15,6 +15,7 @@ use std::rc::Rc;
 
 use super::event::{Ask, Back, Event, Fact, Reply};
 use super::{Council, WALL_BEGIN_MS};
+use crate::site::node_info;
 
 /// The node that is labelled.
 pub const NODE: NodeId = NodeId(1);
@@ -106,19 +107,7 @@ fn hash() -> String {
 }
 
 fn node() -> NodeInfo {
-    NodeInfo {
-        id: NODE,
-        hostname: "n1".to_owned(),
-        agent_version: "0".to_owned(),
-        engine_version: "0".to_owned(),
-        os: "linux".to_owned(),
-        arch: "x86_64".to_owned(),
-        cpu_millis: 1_000,
-        memory_bytes: 1 << 30,
-        addresses: Vec::new(),
-        labels: BTreeMap::new(),
-        features: BTreeSet::new(),
-    }
+    NodeInfo { memory_bytes: 1 << 30, ..node_info(NODE, "n1") }
 }
 
 /// What a server says of itself.

@@ -112,7 +112,7 @@ impl Council {
         for (stamped, outcome, went_on) in &applied.commands {
             let Some(request) = stamped.request else { continue };
             if self.done.contains_key(&request) {
-                self.seen.saw(super::params::Trouble::Twice);
+                self.seen.count(super::params::Trouble::Twice);
             }
             let fresh = Done { number, outcome: outcome.clone(), times: 0 };
             self.done.entry(request).or_insert(fresh).times += u64::from(*went_on);

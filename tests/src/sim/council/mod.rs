@@ -18,7 +18,6 @@ mod end;
 pub mod event;
 pub mod lead;
 pub mod log;
-pub mod many;
 pub mod params;
 mod passing;
 mod promises;
@@ -32,16 +31,17 @@ use proto::id::{RequestId, ServerId};
 use proto::revision::{Time, Wall};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Arguments;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
+use crate::invariants::Promises;
+use crate::sim::many::Simulated;
 use crate::sim::rng::Rng;
+use crate::sim::seen::Seen;
 use crate::sim::trace::Trace;
 use clients::{Client, Record};
 use event::{Event, Fact, Message};
 use log::{Content, Entry, Members};
-use params::{Params, Seen, Trouble};
-use promises::Promises;
+use params::{Params, Trouble};
 use server::Server;
 
 /// The world's wall clock begins in 2026.
@@ -92,7 +92,7 @@ pub struct Council {
     /// Troubles happen.
     pub is_rough: bool,
     /// Those that were seen.
-    pub seen: Seen,
+    pub seen: Seen<Trouble>,
     /// Where each server was known first.
     known_once: BTreeMap<ServerId, usize>,
     empty: State,
@@ -105,41 +105,31 @@ pub struct Council {
     facts: Vec<Fact>,
 }
 
-/// How a run ended.
-#[derive(Debug)]
-pub struct Run {
-    /// Of its whole trace.
-    pub hash: u64,
-    /// Lines of its trace.
-    pub lines: u64,
-    /// The promise that was broken, and how.
-    pub failure: Option<String>,
-    /// Time from the end of troubles to rest, in milliseconds.
-    pub settled_ms: u64,
-    /// Entries committed.
-    pub entries: usize,
-    /// Troubles that were seen.
-    pub seen: Seen,
-    /// The trace.
-    pub trace: Trace,
-}
+impl Simulated for Council {
+    type Trouble = Trouble;
+    const SEEDS: &'static str = "seeds of several servers";
+    const OPTION: &'static str = "--council ";
+    const BIG: usize = 200;
 
-/// Runs a seed.
-pub fn run(seed: u64, trace: Trace) -> Run {
-    let mut world = Council::new(Params::of(seed), trace);
-    let mut promises = Promises::all();
-    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| world.live(&mut promises)));
-    let (failure, settled_ms) = match ended {
-        Ok(Ok(settled_ms)) => (None, settled_ms),
-        Ok(Err(broken)) => (Some(format!("{broken} (at {} ms)", world.now)), 0),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            (Some(format!("panic: {} (at {} ms)", text.unwrap_or("without words"), world.now)), 0)
-        }
-    };
-    let entries = world.committed.len();
-    let (hash, lines) = (world.trace.hash(), world.trace.len());
-    Run { hash, lines, failure, settled_ms, entries, seen: world.seen, trace: world.trace }
+    fn told(seed: u64) -> String {
+        Params::of(seed).to_string()
+    }
+
+    fn of(seed: u64, trace: Trace) -> Council {
+        Council::new(Params::of(seed), trace)
+    }
+
+    fn live(&mut self) -> Result<u64, String> {
+        self.live_by(&mut promises::all())
+    }
+
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn ended(self) -> (u64, Seen<Trouble>, Trace) {
+        (self.committed.len() as u64, self.seen, self.trace)
+    }
 }
 
 /// Where a server is in the list.
@@ -184,7 +174,7 @@ impl Council {
     }
 
     /// Lives until everything is at rest; how long that took after the troubles.
-    fn live(&mut self, promises: &mut Promises) -> Result<u64, String> {
+    fn live_by(&mut self, promises: &mut Promises<Council, Fact>) -> Result<u64, String> {
         self.begin();
         while let Some(((at, _), event)) = self.queue.pop_first() {
             self.now = at;
@@ -240,7 +230,7 @@ impl Council {
     }
 
     fn saw(&mut self, trouble: Trouble) {
-        self.seen.saw(trouble);
+        self.seen.count(trouble);
     }
 
     fn wall(&self) -> Wall {

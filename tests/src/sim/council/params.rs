@@ -1,9 +1,9 @@
-//! What a seed's world is like, and which troubles were seen in it.
+//! What a seed's world is like, and what goes wrong in it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::sim::rng::Rng;
+use crate::sim::seen::Kind;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,9 +58,11 @@ const ALL: [Trouble; 15] = [
     Trouble::HalfChanged,
 ];
 
-/// How often each trouble was seen to happen.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seen(BTreeMap<Trouble, u64>);
+impl Kind for Trouble {
+    fn all() -> impl Iterator<Item = Trouble> {
+        ALL.into_iter()
+    }
+}
 
 /// What a seed's world is like.
 #[derive(Debug, Clone)]
@@ -122,32 +124,5 @@ impl fmt::Display for Params {
             self.late_ms,
             self.sync_ms
         )
-    }
-}
-
-// === impl Seen ===
-
-impl Seen {
-    /// One more.
-    pub fn saw(&mut self, trouble: Trouble) {
-        *self.0.entry(trouble).or_default() += 1;
-    }
-
-    /// Those of another run.
-    pub fn add(&mut self, other: &Seen) {
-        for (trouble, count) in &other.0 {
-            *self.0.entry(*trouble).or_default() += count;
-        }
-    }
-
-    /// Those that never happened.
-    pub fn missing(&self) -> Vec<Trouble> {
-        ALL.into_iter().filter(|trouble| !self.0.contains_key(trouble)).collect()
-    }
-}
-
-impl fmt::Display for Seen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(trouble, count)| write!(f, " {trouble:?} {count}"))
     }
 }

@@ -1,38 +1,22 @@
 //! Who becomes known, and that every replay says the same.
 
-use proto::id::{ClusterId, NodeId};
+use proto::id::NodeId;
 use proto::identity::{OperatorRole, Subject};
-use proto::revision::{Time, Wall};
+use proto::revision::Wall;
 
+use super::world::{World, stamped};
 use crate::engine::command::Enrolling;
-use crate::engine::model::{Grant, Ranges, Token};
+use crate::engine::model::{Grant, Token};
 use crate::engine::outcome::{Outcome, Rejection};
-use crate::engine::{Command, Stamped, State, apply};
+use crate::engine::{Command, State, apply};
 
 const NODE: NodeId = NodeId(7);
 
-fn stamped(wall: u64, command: Command) -> Stamped {
-    Stamped { at: Time(wall), wall: Wall(wall), request: None, by: None, command }
+fn world() -> World {
+    World::of_version(3, None)
 }
 
-/// A State of version 3, and all that was applied to it.
-struct World(State, Vec<Stamped>);
-
 impl World {
-    fn new() -> World {
-        let mut world = World(State::empty(), Vec::new());
-        let ranges = Ranges::default();
-        world.at(0, Command::Bootstrap { cluster: ClusterId(1), ranges });
-        world.at(0, Command::RaiseVersion { to: 3 });
-        world
-    }
-
-    fn at(&mut self, wall: u64, command: Command) -> Outcome {
-        let stamped = stamped(wall, command);
-        self.1.push(stamped.clone());
-        apply(&mut self.0, &stamped)
-    }
-
     fn token(&mut self, id: u64, grant: Grant, uses: u32) {
         let token = Token { id, hash: format!("h{id}"), grant, uses, used: 0, made: Wall(0), expires: Wall(1_000) };
         assert!(matches!(self.at(0, Command::PutToken { token }), Outcome::Done { .. }));
@@ -55,7 +39,7 @@ fn operator(name: &str) -> Grant {
 
 #[test]
 fn a_token_is_used_as_often_as_it_says_until_its_end() {
-    let mut world = World::new();
+    let mut world = world();
     world.token(1, Grant::Agent, 1);
     let other = Enrolling::Agent(NodeId(8));
     assert_eq!(world.enrol(1, 1, Enrolling::Agent(NODE), 1), Ok("agent/0000000000000007".to_owned()));
@@ -69,7 +53,7 @@ fn a_token_is_used_as_often_as_it_says_until_its_end() {
 
 #[test]
 fn another_secret_kind_or_token_makes_nobody_known() {
-    let mut world = World::new();
+    let mut world = world();
     world.token(1, operator("ada"), 1);
     let forged = Command::Enrol { token: 1, hash: "h2".to_owned(), who: Enrolling::Operator, key: vec![1; 32] };
     assert_eq!(world.at(1, forged), Outcome::Rejected(Rejection::WrongSecret(1)));
@@ -81,7 +65,7 @@ fn another_secret_kind_or_token_makes_nobody_known() {
 
 #[test]
 fn a_name_is_taken_over_by_its_key_or_by_the_operators_word_only() {
-    let mut world = World::new();
+    let mut world = world();
     world.token(1, Grant::Agent, 9);
     let agent = Enrolling::Agent(NODE);
     assert!(world.enrol(1, 1, agent, 1).is_ok());
@@ -97,7 +81,7 @@ fn a_name_is_taken_over_by_its_key_or_by_the_operators_word_only() {
 
 #[test]
 fn several_operators_by_one_token_are_numbered() {
-    let mut world = World::new();
+    let mut world = world();
     world.token(1, operator("dev"), 2);
     assert_eq!(world.enrol(1, 1, Enrolling::Operator, 1), Ok("operator/dev-1".to_owned()));
     assert_eq!(world.enrol(1, 1, Enrolling::Operator, 2), Ok("operator/dev-2".to_owned()));
@@ -107,7 +91,7 @@ fn several_operators_by_one_token_are_numbered() {
 
 #[test]
 fn a_replay_says_the_same() {
-    let mut world = World::new();
+    let mut world = world();
     world.token(1, operator("dev"), 3);
     world.token(2, Grant::Agent, 1);
     for key in 1..5 {
@@ -116,10 +100,7 @@ fn a_replay_says_the_same() {
     }
     world.at(99, Command::RevokeIdentity { subject: "operator/dev-1".parse().expect("a subject") });
     world.at(99, Command::RevokeToken { id: 2 });
-    let mut replayed = State::empty();
-    for stamped in &world.1 {
-        apply(&mut replayed, stamped);
-    }
+    let replayed = world.replayed();
     assert_eq!(replayed, world.0);
     assert_eq!(replayed.identities().count(), 3);
 }

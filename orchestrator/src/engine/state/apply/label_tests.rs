@@ -1,46 +1,29 @@
 //! Labels that an operator gives a node: they win, they go, they are bounded, and a replay says the same.
 
-use proto::id::{ClusterId, NodeId, RequestId};
+use proto::id::{NodeId, RequestId};
 use proto::limits::{NODE_LABEL_KEY_MAX_BYTES, NODE_LABEL_VALUE_MAX_BYTES, NODE_LABELS_MAX};
 use proto::node::NodeInfo;
-use proto::revision::{Revision, Time, Wall};
+use proto::revision::Revision;
 use proto::spec::Constraint;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::model::{Asker, AuditRecord, Node, Ranges};
+use super::world::{World, stamped};
+use crate::engine::model::{Asker, AuditRecord, Node};
 use crate::engine::outcome::{Outcome, Rejection};
 use crate::engine::placement::constraint::holds;
 use crate::engine::{Command, NODE_LABELS, Stamped, State, apply};
 
 const NODE: NodeId = NodeId(7);
 
-/// A State of this version with a node whose agent says `zone=a`, and all that was applied to it.
-struct World(State, Vec<Stamped>);
+/// A cluster with a node whose agent says `zone=a`.
+fn world() -> World {
+    let by = Asker { who: "operator/ada".to_owned(), from: "192.0.2.7:1".to_owned() };
+    let mut world = World::of_version(NODE_LABELS, Some(by));
+    world.done(Command::RegisterNode { info: info("a") });
+    world
+}
 
 impl World {
-    fn new() -> World {
-        let mut world = World(State::empty(), Vec::new());
-        world.done(Command::Bootstrap { cluster: ClusterId(1), ranges: Ranges::default() });
-        world.done(Command::RaiseVersion { to: NODE_LABELS });
-        world.done(Command::RegisterNode { info: info("a") });
-        world
-    }
-
-    fn say(&mut self, command: Command) -> Outcome {
-        let by = Some(Asker { who: "operator/ada".to_owned(), from: "192.0.2.7:1".to_owned() });
-        let stamped = Stamped { at: Time(0), wall: Wall(0), request: None, by, command };
-        self.1.push(stamped.clone());
-        apply(&mut self.0, &stamped)
-    }
-
-    /// It is accepted: did it change something?
-    fn done(&mut self, command: Command) -> bool {
-        match self.say(command) {
-            Outcome::Done { changed, .. } => changed,
-            other => panic!("{other:?}"),
-        }
-    }
-
     /// The fields that are wrong.
     fn wrong(&mut self, set: &[(&str, &str)], remove: &[&str]) -> Vec<String> {
         match self.say(label(set, remove)) {
@@ -91,7 +74,7 @@ fn expecting(expected: Option<u64>, set: &[(&str, &str)], remove: &[&str]) -> Co
 
 #[test]
 fn an_operators_label_wins_and_where_it_goes_the_agents_counts_again() {
-    let mut world = World::new();
+    let mut world = world();
     assert!(world.done(label(&[("disk", "ssd"), ("zone", "b")], &[])));
     assert_eq!(world.labels(), "disk=ssd zone=b");
     let is_in = |zone: &str, world: &World| {
@@ -111,7 +94,7 @@ fn an_operators_label_wins_and_where_it_goes_the_agents_counts_again() {
 
 #[test]
 fn what_changes_nothing_moves_nothing() {
-    let mut world = World::new();
+    let mut world = world();
     let before = world.node().clone();
     assert_eq!(before.labelled, Revision(0));
     assert!(!world.done(label(&[], &["disk"])));
@@ -130,7 +113,7 @@ fn what_changes_nothing_moves_nothing() {
 
 #[test]
 fn who_expects_another_revision_is_refused() {
-    let mut world = World::new();
+    let mut world = world();
     assert!(world.done(expecting(Some(0), &[("disk", "ssd")], &[])));
     let present = world.node().labelled;
     let moved = |expected| {
@@ -153,7 +136,7 @@ fn who_expects_another_revision_is_refused() {
 
 #[test]
 fn keys_values_and_their_number_are_bounded() {
-    let mut world = World::new();
+    let mut world = world();
     let (key, value) = ("k".repeat(NODE_LABEL_KEY_MAX_BYTES), "v".repeat(NODE_LABEL_VALUE_MAX_BYTES));
     assert!(world.done(label(&[(&key, &value), ("a.b_c/D-9", "\u{e4} b")], &[])));
     let (long_key, long_value) = (format!("{key}k"), format!("{value}v"));
@@ -178,7 +161,7 @@ fn keys_values_and_their_number_are_bounded() {
 
 #[test]
 fn the_audit_has_the_keys_and_no_value() {
-    let mut world = World::new();
+    let mut world = world();
     world.done(label(&[("disk", "ssd"), ("owner", "hush")], &["rack"]));
     world.done(label(&[("owner", "hush")], &[]));
     world.wrong(&[("owner", "hush\u{7}")], &[]);
@@ -206,7 +189,7 @@ fn the_audit_has_the_keys_and_no_value() {
 
 #[test]
 fn a_replay_says_the_same_and_an_earlier_state_takes_none_of_it() {
-    let mut world = World::new();
+    let mut world = world();
     for n in 0..5 {
         world.done(label(&[("n", &n.to_string())], &["zone"]));
     }
@@ -215,14 +198,9 @@ fn a_replay_says_the_same_and_an_earlier_state_takes_none_of_it() {
     let first = apply(&mut world.0, &once);
     assert_eq!(apply(&mut world.0, &once), first, "sent again, it happens once");
     world.1.extend([once.clone(), once]);
-    let mut replayed = State::empty();
-    for stamped in &world.1 {
-        apply(&mut replayed, stamped);
-    }
-    assert_eq!(replayed, world.0);
+    assert_eq!(world.replayed(), world.0);
     let mut earlier = State::empty();
-    let stamped = |command| Stamped { at: Time(0), wall: Wall(0), request: None, by: None, command };
-    apply(&mut earlier, &stamped(Command::RaiseVersion { to: 7 }));
-    let outcome = apply(&mut earlier, &stamped(label(&[("disk", "ssd")], &[])));
+    apply(&mut earlier, &stamped(0, Command::RaiseVersion { to: 7 }));
+    let outcome = apply(&mut earlier, &stamped(0, label(&[("disk", "ssd")], &[])));
     assert_eq!(outcome, Outcome::Rejected(Rejection::TooNew { needed: 8, present: 7 }));
 }

@@ -19,6 +19,8 @@ mod sealing_tests;
 mod server;
 mod status;
 mod version;
+#[cfg(test)]
+mod world;
 
 pub(crate) use plan::{address_free_at, has_free_address};
 pub(crate) use status::exit_words;

@@ -1,15 +1,12 @@
 //! A rotation, step by step and out of step: whatever comes when, nothing is left that no key opens.
 
-use proto::id::{BlobDigest, ClusterId, ServerId};
-use proto::revision::{Time, Wall};
+use proto::id::{BlobDigest, ServerId};
 use proto::spec::BlobKind;
 
-use crate::engine::model::{Authority, Content, Ranges, RotationPhase, SealedPart, ServerInfo};
+use super::world::{World, stamped};
+use crate::engine::model::{Authority, Content, RotationPhase, SealedPart, ServerInfo};
 use crate::engine::outcome::{Outcome, Rejection};
-use crate::engine::{Command, KEY_ROTATION, Stamped, State, apply};
-
-/// A State of this version whose authority is sealed with key `a`, and all that was applied to it.
-struct World(State, Vec<Stamped>);
+use crate::engine::{Command, KEY_ROTATION, State, apply};
 
 fn sealed(key: &str) -> Content {
     Content::Sealed { key_id: key.to_owned(), nonce: vec![0; 24], bytes: vec![1] }
@@ -19,38 +16,15 @@ fn digest(n: u8) -> BlobDigest {
     BlobDigest(format!("{n:064}"))
 }
 
+/// A cluster whose authority is sealed with key `a`.
+fn world() -> World {
+    let mut world = World::of_version(KEY_ROTATION, None);
+    let authority = Authority { certificate: vec![1], key: sealed("a") };
+    world.done(Command::FoundAuthority { authority });
+    world
+}
+
 impl World {
-    fn new() -> World {
-        let mut world = World(State::empty(), Vec::new());
-        let ranges = Ranges::default();
-        world.done(Command::Bootstrap { cluster: ClusterId(1), ranges });
-        world.done(Command::RaiseVersion { to: KEY_ROTATION });
-        let authority = Authority { certificate: vec![1], key: sealed("a") };
-        world.done(Command::FoundAuthority { authority });
-        world
-    }
-
-    fn say(&mut self, command: Command) -> Outcome {
-        let stamped = Stamped { at: Time(0), wall: Wall(0), request: None, by: None, command };
-        self.1.push(stamped.clone());
-        apply(&mut self.0, &stamped)
-    }
-
-    /// It is accepted: did it change something?
-    fn done(&mut self, command: Command) -> bool {
-        match self.say(command) {
-            Outcome::Done { changed, .. } => changed,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn refused(&mut self, command: Command) -> Rejection {
-        match self.say(command) {
-            Outcome::Rejected(why) => why,
-            other => panic!("{other:?}"),
-        }
-    }
-
     fn server(&mut self, id: u64, keys: &[&str]) {
         let info = ServerInfo {
             id: ServerId(id),
@@ -99,7 +73,7 @@ fn finish(to: &str) -> Command {
 
 #[test]
 fn a_key_takes_the_place_of_another() {
-    let mut world = World::new();
+    let mut world = world();
     world.server(1, &["a"]);
     world.secret(1, "a");
     assert_eq!((world.0.key_in_use(), world.0.sealed_count()), (Some("a"), 2));
@@ -134,7 +108,7 @@ fn a_key_takes_the_place_of_another() {
 
 #[test]
 fn what_was_sealed_with_a_key_that_is_gone_is_not_kept() {
-    let mut world = World::new();
+    let mut world = world();
     world.server(1, &["a", "b"]);
     world.done(begin("b"));
     world.done(use_new("b"));
@@ -150,7 +124,7 @@ fn what_was_sealed_with_a_key_that_is_gone_is_not_kept() {
 
 #[test]
 fn a_new_key_may_be_another_until_it_is_used() {
-    let mut world = World::new();
+    let mut world = world();
     world.server(1, &["a"]);
     world.done(begin("b"));
     assert!(!world.done(begin("b")), "the same again begins nothing");
@@ -168,7 +142,7 @@ fn a_new_key_may_be_another_until_it_is_used() {
 
 #[test]
 fn a_server_that_is_removed_makes_the_key_it_may_know_worthless() {
-    let mut world = World::new();
+    let mut world = world();
     world.server(1, &["a"]);
     world.done(begin("b"));
     world.server(1, &["a", "b"]);
@@ -183,23 +157,18 @@ fn a_server_that_is_removed_makes_the_key_it_may_know_worthless() {
 
 #[test]
 fn a_replay_says_the_same_and_an_earlier_state_takes_none_of_it() {
-    let mut world = World::new();
+    let mut world = world();
     assert_eq!(world.refused(begin("")), Rejection::NoKeyRotation(String::new()));
     world.server(1, &["a", "b"]);
     world.secret(1, "a");
     for command in [begin("b"), use_new("b"), reseal(SealedPart::Blob(digest(1)), "a", "b")] {
         assert!(world.done(command));
     }
-    let mut replayed = State::empty();
-    for stamped in &world.1 {
-        apply(&mut replayed, stamped);
-    }
-    assert_eq!(replayed, world.0);
+    assert_eq!(world.replayed(), world.0);
     let mut earlier = State::empty();
-    let stamped = |command| Stamped { at: Time(0), wall: Wall(0), request: None, by: None, command };
-    apply(&mut earlier, &stamped(Command::RaiseVersion { to: 6 }));
-    let outcome = apply(&mut earlier, &stamped(begin("b")));
+    apply(&mut earlier, &stamped(0, Command::RaiseVersion { to: 6 }));
+    let outcome = apply(&mut earlier, &stamped(0, begin("b")));
     assert_eq!(outcome, Outcome::Rejected(Rejection::TooNew { needed: 7, present: 6 }));
-    apply(&mut earlier, &stamped(Command::RaiseVersion { to: 7 }));
-    assert_eq!(apply(&mut earlier, &stamped(begin("b"))), Outcome::Rejected(Rejection::NotFounded));
+    apply(&mut earlier, &stamped(0, Command::RaiseVersion { to: 7 }));
+    assert_eq!(apply(&mut earlier, &stamped(0, begin("b"))), Outcome::Rejected(Rejection::NotFounded));
 }

@@ -2,7 +2,7 @@
 
 use proto::id::RequestId;
 
-use super::Promise;
+use crate::invariants::Promise;
 use crate::sim::council::Council;
 use crate::sim::council::clients::label;
 use crate::sim::council::event::{Fact, Reply};
@@ -14,7 +14,7 @@ pub(super) struct Acknowledged {
     reaches: usize,
 }
 
-impl Promise for Acknowledged {
+impl Promise<Council, Fact> for Acknowledged {
     fn name(&self) -> &'static str {
         "acknowledged"
     }

@@ -1,6 +1,6 @@
 //! Where a majority of the voters is there and reaches each other, somebody leads, and what it writes is committed.
 
-use super::Promise;
+use crate::invariants::Promise;
 use crate::sim::council::event::Fact;
 use crate::sim::council::{Council, at};
 
@@ -11,7 +11,7 @@ const WITHIN_MS: u64 = 12_000;
 #[derive(Debug)]
 pub(super) struct Decides;
 
-impl Promise for Decides {
+impl Promise<Council, Fact> for Decides {
     fn name(&self) -> &'static str {
         "decides"
     }

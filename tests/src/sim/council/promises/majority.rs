@@ -2,7 +2,7 @@
 
 use orchestrator::membership::rules::VOTERS_MAX;
 
-use super::Promise;
+use crate::invariants::Promise;
 use crate::sim::council::event::Fact;
 use crate::sim::council::lead::shown;
 use crate::sim::council::{Council, id_of};
@@ -14,7 +14,7 @@ const ANSWERED_WITHIN_MS: u64 = 2_000;
 #[derive(Debug)]
 pub(super) struct Majority;
 
-impl Promise for Majority {
+impl Promise<Council, Fact> for Majority {
     fn name(&self) -> &'static str {
         "majority"
     }

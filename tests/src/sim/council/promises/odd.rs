@@ -1,6 +1,6 @@
 //! The number of voters is odd, and no change of them half done, whenever somebody has led in calm for a while.
 
-use super::Promise;
+use crate::invariants::Promise;
 use crate::sim::council::Council;
 use crate::sim::council::event::Fact;
 use crate::sim::council::lead::shown;
@@ -12,7 +12,7 @@ const WITHIN_MS: u64 = 15_000;
 #[derive(Debug)]
 pub(super) struct Odd;
 
-impl Promise for Odd {
+impl Promise<Council, Fact> for Odd {
     fn name(&self) -> &'static str {
         "odd"
     }

@@ -3,7 +3,7 @@
 use proto::id::ServerId;
 use std::collections::BTreeMap;
 
-use super::Promise;
+use crate::invariants::Promise;
 use crate::sim::council::event::Fact;
 use crate::sim::council::{Council, id_of};
 
@@ -13,7 +13,7 @@ pub(super) struct OneLeader {
     elected: BTreeMap<u64, ServerId>,
 }
 
-impl Promise for OneLeader {
+impl Promise<Council, Fact> for OneLeader {
     fn name(&self) -> &'static str {
         "one_leader"
     }

@@ -1,6 +1,6 @@
 //! What is committed is the same everywhere, and every new leader has it. Of the model itself.
 
-use super::Promise;
+use crate::invariants::Promise;
 use crate::sim::council::Council;
 use crate::sim::council::event::Fact;
 
@@ -8,7 +8,7 @@ use crate::sim::council::event::Fact;
 #[derive(Debug)]
 pub(super) struct Prefixes;
 
-impl Promise for Prefixes {
+impl Promise<Council, Fact> for Prefixes {
     fn name(&self) -> &'static str {
         "prefixes"
     }

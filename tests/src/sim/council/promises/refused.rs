@@ -2,7 +2,7 @@
 
 use proto::id::RequestId;
 
-use super::Promise;
+use crate::invariants::Promise;
 use crate::sim::council::Council;
 use crate::sim::council::event::{Fact, Reply};
 
@@ -10,7 +10,7 @@ use crate::sim::council::event::{Fact, Reply};
 #[derive(Debug)]
 pub(super) struct Refused;
 
-impl Promise for Refused {
+impl Promise<Council, Fact> for Refused {
     fn name(&self) -> &'static str {
         "refused"
     }

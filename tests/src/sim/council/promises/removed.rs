@@ -5,7 +5,7 @@ use orchestrator::engine::{Command, Outcome};
 use proto::id::ServerId;
 use std::collections::BTreeMap;
 
-use super::Promise;
+use crate::invariants::Promise;
 use crate::sim::council::event::Fact;
 use crate::sim::council::{Council, id_of};
 
@@ -19,7 +19,7 @@ pub(super) struct Removed {
     since: BTreeMap<ServerId, u64>,
 }
 
-impl Promise for Removed {
+impl Promise<Council, Fact> for Removed {
     fn name(&self) -> &'static str {
         "removed"
     }

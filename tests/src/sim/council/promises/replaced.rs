@@ -5,7 +5,7 @@ use orchestrator::membership::rules::{Member, REPLACED_AFTER};
 use proto::id::ServerId;
 use std::collections::BTreeMap;
 
-use super::Promise;
+use crate::invariants::Promise;
 use crate::sim::council::event::Fact;
 use crate::sim::council::{Council, id_of};
 
@@ -19,7 +19,7 @@ pub(super) struct Replaced {
     since: BTreeMap<(ServerId, ServerId), u64>,
 }
 
-impl Promise for Replaced {
+impl Promise<Council, Fact> for Replaced {
     fn name(&self) -> &'static str {
         "replaced"
     }

@@ -3,7 +3,7 @@
 use orchestrator::engine::{Command, Outcome};
 use std::collections::BTreeMap;
 
-use super::Promise;
+use crate::invariants::Promise;
 use crate::sim::council::Council;
 use crate::sim::council::event::Fact;
 
@@ -14,7 +14,7 @@ pub(super) struct Revoked {
     since: BTreeMap<String, u64>,
 }
 
-impl Promise for Revoked {
+impl Promise<Council, Fact> for Revoked {
     fn name(&self) -> &'static str {
         "revoked"
     }
